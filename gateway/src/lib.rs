@@ -1,13 +1,44 @@
 //! Vaultgate: an identity-aware policy gateway for Azure Backup.
+//!
+//! The policy enforcement point: everything with a socket, and the `vaultgate`
+//! executable. What is asked (`vaultgate-arm`), whether it may be (`vaultgate-pdp`)
+//! and what was decided (`vaultgate-decision-log`) are crates of their own, pure,
+//! so that those answers never depend on a network. Imports run downward only;
+//! `tests/it/layout.rs` holds this order:
 
-mod clock;
-mod config;
+mod commands;
 
-mod authn;
-mod outbound;
+mod serving;
+
+mod listener;
+
+mod api;
+mod pipeline;
+
+mod custody;
+mod facts;
+mod idempotency;
+mod refusal;
 mod upstream;
 
 mod activity;
 mod admit;
-mod idempotency;
+mod anchor;
+mod authn;
+mod observer;
+mod permit;
+mod policy_source;
+mod recorder;
+
+mod outbound;
 mod store;
+
+mod clock;
+mod config;
+mod digest;
+mod telemetry;
+
+/// Runs the executable: parses the command line and returns its exit code.
+pub fn main() -> std::process::ExitCode {
+    commands::run()
+}

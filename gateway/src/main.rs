@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! The `vaultgate` executable.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    vaultgate::main()
+}

@@ -1,1 +1,235 @@
-//! Placeholder.
+//! The one way the gateway opens connections outward.
+//!
+//! TLS verified against the system's roots and one extra CA, no redirects, no
+//! content codings, every answer bounded in time and size. Whether a request may
+//! have left is told apart from one that surely did not: an outcome depends on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Request, Response, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Body as _, Incoming};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::crypto::aws_lc_rs;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+
+/// How long an idle connection is kept.
+const IDLE: Duration = Duration::from_secs(60);
+/// Time for a TCP connection.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Bounds of one exchange.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FetchLimits {
+    /// Longest time from sending to the end of the answer.
+    pub(crate) total: Duration,
+    /// Largest answer, bytes.
+    pub(crate) max_body: usize,
+}
+
+/// Why connections cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OutboundError {
+    /// A CA file holds no certificate.
+    #[error("the extra CA holds no usable certificate: {0}")]
+    Ca(String),
+    /// TLS cannot be configured.
+    #[error("TLS cannot be configured: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FetchError {
+    /// The address is none that may be called.
+    #[error("`{0}` is not an address that may be called")]
+    Address(String),
+    /// No connection: nothing was sent.
+    #[error("no connection: {0}")]
+    Connect(String),
+    /// The connection broke: what was sent may have arrived.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// No answer in time: what was sent may have arrived.
+    #[error("no answer within {0:?}")]
+    Late(Duration),
+    /// The answer is larger than is read.
+    #[error("the answer is larger than {0} bytes")]
+    TooLarge(usize),
+    /// The answer has a content coding that was not asked for.
+    #[error("the answer has a content coding")]
+    Encoded,
+}
+
+impl FetchError {
+    /// Whether the request surely did not leave.
+    pub(crate) fn not_sent(&self) -> bool {
+        matches!(self, FetchError::Address(_) | FetchError::Connect(_))
+    }
+}
+
+/// Which addresses may be called without TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plain {
+    Never,
+    /// This machine and the link-local metadata service.
+    Local,
+}
+
+/// A pooled client; cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Outbound {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    plain: Plain,
+}
+
+impl std::fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Outbound").finish_non_exhaustive()
+    }
+}
+
+impl Outbound {
+    /// A client that trusts the system's roots and the certificates of `extra_ca`.
+    pub(crate) fn new(extra_ca: Option<&[u8]>) -> Result<Outbound, OutboundError> {
+        let mut roots = RootCertStore::empty();
+        // A machine without roots can still reach what the extra CA vouches for.
+        for certificate in rustls_native_certs::load_native_certs().certs {
+            let _ = roots.add(certificate);
+        }
+        if let Some(pem) = extra_ca {
+            let mut added = 0;
+            for certificate in CertificateDer::pem_slice_iter(pem) {
+                let certificate = certificate.map_err(|e| OutboundError::Ca(e.to_string()))?;
+                roots.add(certificate).map_err(|e| OutboundError::Ca(e.to_string()))?;
+                added += 1;
+            }
+            if added == 0 {
+                return Err(OutboundError::Ca("no PEM certificate in it".into()));
+            }
+        }
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let mut http = HttpConnector::new();
+        http.enforce_http(false);
+        http.set_nodelay(true);
+        http.set_connect_timeout(Some(CONNECT));
+        // One scheme check of our own below: http is for loopback and link-local only.
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(http);
+        let client = Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE)
+            .build(connector);
+        Ok(Outbound {
+            client,
+            plain: Plain::Never,
+        })
+    }
+
+    /// The same client, which may also call this machine without TLS: for the
+    /// metadata service of a managed identity and for development issuers.
+    pub(crate) fn with_local_http(&self) -> Outbound {
+        Outbound {
+            client: self.client.clone(),
+            plain: Plain::Local,
+        }
+    }
+
+    /// One exchange, buffered and bounded.
+    pub(crate) async fn fetch(
+        &self,
+        request: Request<Bytes>,
+        limits: FetchLimits,
+    ) -> Result<Response<Bytes>, FetchError> {
+        self.check(&request)?;
+        let (mut parts, body) = request.into_parts();
+        parts
+            .headers
+            .insert(header::ACCEPT_ENCODING, header::HeaderValue::from_static("identity"));
+        let request = Request::from_parts(parts, Full::new(body));
+        match tokio::time::timeout(limits.total, self.exchange(request, limits.max_body)).await {
+            Ok(answered) => answered,
+            Err(_) => Err(FetchError::Late(limits.total)),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        max_body: usize,
+    ) -> Result<Response<Bytes>, FetchError> {
+        let answer = self.client.request(request).await.map_err(|error| {
+            if error.is_connect() {
+                FetchError::Connect(chain(&error))
+            } else {
+                FetchError::Broken(chain(&error))
+            }
+        })?;
+        let (parts, body) = answer.into_parts();
+        let coding = parts.headers.get(header::CONTENT_ENCODING);
+        if coding.is_some_and(|coding| coding != "identity") {
+            return Err(FetchError::Encoded);
+        }
+        Ok(Response::from_parts(parts, read(body, max_body).await?))
+    }
+
+    fn check(&self, request: &Request<Bytes>) -> Result<(), FetchError> {
+        let uri = request.uri();
+        let host = uri.host().unwrap_or_default();
+        let local = matches!(host, "127.0.0.1" | "localhost" | "[::1]" | "169.254.169.254");
+        let allowed = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => self.plain == Plain::Local && local,
+            _ => false,
+        };
+        if allowed {
+            Ok(())
+        } else {
+            let authority = uri.authority().map_or("", |authority| authority.as_str());
+            Err(FetchError::Address(authority.to_owned()))
+        }
+    }
+}
+
+async fn read(mut body: Incoming, max: usize) -> Result<Bytes, FetchError> {
+    if body.size_hint().lower() > max as u64 {
+        return Err(FetchError::TooLarge(max));
+    }
+    let mut read = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| FetchError::Broken(error.to_string()))?;
+        if let Ok(data) = frame.into_data() {
+            if read.len() + data.len() > max {
+                return Err(FetchError::TooLarge(max));
+            }
+            read.extend_from_slice(&data);
+        }
+    }
+    Ok(read.freeze())
+}
+
+/// An error with its causes: the first alone says "client error".
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

@@ -1,1 +1,14 @@
-//! Placeholder.
+//! Black-box tests against the real `vaultgate` executable, and the rules that
+//! hold the tree together. One binary, so that it links once.
+
+mod harness;
+
+mod authorization;
+mod command_line;
+mod configuration;
+mod idempotency;
+mod layout;
+mod long_running;
+mod matrix;
+mod preflight;
+mod promises;

@@ -1,0 +1,188 @@
+//! What a body may hold: known members in their one spelling, and what is not known.
+//!
+//! The schemas are those of the newest models that clients are generated from,
+//! carried in `catalogue/schemas.json`. A known member with another spelling, type,
+//! enumeration value or discriminator is refused; an unknown member is reported, and
+//! the caller of this module gives the request the worst class it could have.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+
+use crate::json::Value;
+use crate::refused::{ReasonCode, Refused};
+
+/// A type of the models.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Type {
+    any: u8,
+    r#bool: u8,
+    num: u8,
+    str: u8,
+    r#enum: Vec<String>,
+    list: Option<Box<Type>>,
+    map: Option<Box<Type>>,
+    r#ref: Option<String>,
+    secret: bool,
+}
+
+/// A model: its members, and its variants by discriminator.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Model {
+    members: BTreeMap<String, Type>,
+    discriminator: Option<String>,
+    #[serde(default)]
+    variants: BTreeMap<String, String>,
+}
+
+static MODELS: LazyLock<HashMap<String, Model>> = LazyLock::new(|| {
+    // The file is part of the crate and held by a test: empty would refuse bodies.
+    serde_json::from_str(include_str!("catalogue/schemas.json")).unwrap_or_default()
+});
+
+/// What a checked body turned out to hold.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    /// JSON pointers of members that the models do not know.
+    pub(crate) unknown: Vec<String>,
+    /// JSON pointers of members that hold secrets.
+    pub(crate) secrets: Vec<String>,
+}
+
+/// Checks a body against a model.
+pub(crate) fn check(body: &Value, model: &str) -> Result<Findings, Refused> {
+    let mut findings = Findings::default();
+    object(body, model, "", &mut findings)?;
+    Ok(findings)
+}
+
+fn object(value: &Value, name: &str, at: &str, findings: &mut Findings) -> Result<(), Refused> {
+    let Value::Object(members) = value else {
+        return Err(wrong(at, "is not an object"));
+    };
+    let model = MODELS.get(name).ok_or_else(|| wrong(at, "has no model"))?;
+    let model = variant(model, members, at)?;
+    for (member, value) in members {
+        let at = format!("{at}/{}", member.replace('~', "~0").replace('/', "~1"));
+        match model.members.get(member) {
+            Some(typ) => check_type(value, typ, &at, findings)?,
+            None => {
+                let near = model.members.keys().find(|own| own.eq_ignore_ascii_case(member.trim()));
+                if let Some(near) = near {
+                    return Err(wrong(&at, &format!("is spelt `{near}`")));
+                }
+                if member.starts_with('$') || !member.is_ascii() {
+                    return Err(wrong(&at, "is no member name of this API"));
+                }
+                findings.unknown.push(at);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The model that the discriminator chooses. An unknown value is refused: what it
+/// would mean is not understood.
+fn variant<'m>(
+    model: &'m Model,
+    members: &[(String, Value)],
+    at: &str,
+) -> Result<&'m Model, Refused> {
+    let Some(discriminator) = &model.discriminator else {
+        return Ok(model);
+    };
+    let given = members.iter().find(|(name, _)| name == discriminator);
+    let Some((_, given)) = given else {
+        return Ok(model);
+    };
+    let at = format!("{at}/{discriminator}");
+    let given = given.as_str().ok_or_else(|| wrong(&at, "is not a string"))?;
+    let chosen = model.variants.get(given).and_then(|name| MODELS.get(name));
+    chosen.ok_or_else(|| wrong(&at, &format!("has no value `{}`", given.escape_debug())))
+}
+
+fn check_type(value: &Value, typ: &Type, at: &str, findings: &mut Findings) -> Result<(), Refused> {
+    if typ.secret && !matches!(value, Value::Null) {
+        findings.secrets.push(at.to_owned());
+    }
+    if typ.any == 1 || matches!(value, Value::Null) {
+        return null_allowed(value, at);
+    }
+    if let Some(name) = &typ.r#ref {
+        return object(value, name, at, findings);
+    }
+    if let Some(element) = &typ.list {
+        let elements = value.as_array().ok_or_else(|| wrong(at, "is not a list"))?;
+        for (i, value) in elements.iter().enumerate() {
+            check_type(value, element, &format!("{at}/{i}"), findings)?;
+        }
+        return Ok(());
+    }
+    if let Some(element) = &typ.map {
+        let Value::Object(members) = value else {
+            return Err(wrong(at, "is not an object"));
+        };
+        for (name, value) in members {
+            check_type(value, element, &format!("{at}/{name}"), findings)?;
+        }
+        return Ok(());
+    }
+    if !typ.r#enum.is_empty() {
+        let given = value.as_str().ok_or_else(|| wrong(at, "is not a string"))?;
+        if !typ.r#enum.iter().any(|known| known == given) {
+            return Err(wrong(at, &format!("has no value `{}`", given.escape_debug())));
+        }
+        return Ok(());
+    }
+    // A switch written as text is read by some servers and ignored by others: it is
+    // reported as not understood, which gives the request its worst class.
+    if typ.r#bool == 1 && matches!(value, Value::String(_)) {
+        findings.unknown.push(at.to_owned());
+        return Ok(());
+    }
+    let fits = match value {
+        Value::Bool(_) => typ.r#bool == 1,
+        Value::Number(_) => typ.num == 1,
+        Value::String(_) => typ.str == 1,
+        _ => false,
+    };
+    if fits { Ok(()) } else { Err(wrong(at, "has another type")) }
+}
+
+/// `null` in place of a setting may reset it: only where anything goes.
+fn null_allowed(value: &Value, at: &str) -> Result<(), Refused> {
+    let security = ["Settings", "State", "immutability", "softDelete", "retention"];
+    if matches!(value, Value::Null) && security.iter().any(|word| at.contains(word)) {
+        return Err(wrong(at, "is null, which may reset it"));
+    }
+    Ok(())
+}
+
+fn wrong(at: &str, what: &str) -> Refused {
+    Refused::new(
+        ReasonCode::BodyMember,
+        format!("the body's member `{}` {what}", if at.is_empty() { "/" } else { at }),
+    )
+    .hint("known members are taken in their one spelling, type and value")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_schema_is_there() {
+        assert!(super::MODELS.len() > 300);
+        for spec in crate::catalogue::operations() {
+            if let Some(body) = spec.body {
+                assert!(super::MODELS.contains_key(body), "{body} of {}", spec.id);
+            }
+        }
+        for model in super::MODELS.values() {
+            for variant in model.variants.values() {
+                assert!(super::MODELS.contains_key(variant), "{variant}");
+            }
+        }
+    }
+}

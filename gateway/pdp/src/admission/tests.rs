@@ -1,0 +1,376 @@
+//! Tests of admission: each danger is refused, with its place, and all at once.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use crate::fixture::{self, ALLOW_READERS, MANIFEST, folder, patient, rejected};
+use crate::problem::Severity;
+
+use super::admit_and_probe;
+
+/// The rules of [`ALLOW_READERS`] and more; the refusal's text.
+fn refused(more: &str) -> String {
+    rejected(&format!("{ALLOW_READERS}\n{more}\n")).to_string()
+}
+
+#[test]
+fn recursion_is_refused_before_anything_is_evaluated() {
+    for (rules, cycle) in [
+        // Direct.
+        (
+            "f(x) := f(x + 1)",
+            "data.vaultgate.f needs data.vaultgate.f",
+        ),
+        // Mutual.
+        (
+            "f(x) := g(x)\ng(x) := h(x)\nh(x) := f(x)",
+            "data.vaultgate.f needs data.vaultgate.g needs data.vaultgate.h needs data.vaultgate.f",
+        ),
+        // Through a rule.
+        ("f(x) := y if { y := r }\nr := f(1)", "recursion"),
+        // Of rules alone.
+        (
+            "r := s\ns := r",
+            "data.vaultgate.r needs data.vaultgate.s needs data.vaultgate.r",
+        ),
+        (
+            "p contains x if { some x in p }",
+            "data.vaultgate.p needs data.vaultgate.p",
+        ),
+        // Through the package as a whole, or a name that is not fixed.
+        ("r := count(data.vaultgate)", "recursion"),
+        ("r := {x | some k; x := data.vaultgate[k]}", "recursion"),
+        ("r := {x | some k; x := data[k]}", "recursion"),
+        ("r := data.vaultgate[\"r\"]", "recursion"),
+        // In an `else`, a default, a comprehension, an argument, an index.
+        ("f(x) := 1 if { x > 1 } else := f(x + 1)", "recursion"),
+        ("f(x) := [y | y := f(x)]", "recursion"),
+        ("f(x) := count([f(x)])", "recursion"),
+        ("f(x) := input.a[f(x)]", "recursion"),
+        ("f(x) if { every y in x { f(y) } }", "recursion"),
+        ("f(x) if not f(x)", "recursion"),
+        ("f(x) := y if { y := 1 with input as f(x) }", "recursion"),
+        ("o[k] := v if { some k, v in o }", "recursion"),
+        ("a.b.c := 1 if a.b.d\na.b.d := 1 if a", "recursion"),
+    ] {
+        let text = refused(rules);
+        assert!(text.contains(cycle), "{rules}\n{text}");
+    }
+}
+
+#[test]
+fn recursion_across_files_and_imports_is_refused() {
+    let dir = folder(&[
+        (".manifest", MANIFEST.as_bytes()),
+        ("rules.rego", ALLOW_READERS.as_bytes()),
+        (
+            "a.rego",
+            b"package vaultgate.a\nimport data.vaultgate.b as other\nf(x) := other.g(x)",
+        ),
+        (
+            "b.rego",
+            b"package vaultgate.b\nimport data.vaultgate.a\ng(x) := a.f(x)",
+        ),
+    ]);
+    let rejected = admit_and_probe(dir.path(), &patient())
+        .unwrap_err()
+        .to_string();
+    let cycle = "data.vaultgate.a.f needs data.vaultgate.b.g needs data.vaultgate.a.f";
+    assert!(rejected.contains(cycle), "{rejected}");
+}
+
+#[test]
+fn every_cycle_is_told() {
+    let text = refused("f(x) := f(x)\ng(x) := g(x)");
+    assert!(
+        text.contains("data.vaultgate.f needs") && text.contains("data.vaultgate.g needs"),
+        "{text}"
+    );
+}
+
+#[test]
+fn only_known_and_harmless_functions_are_called() {
+    for (rules, told) in [
+        (
+            r#"r := http.send({"method": "get", "url": "https://x"})"#,
+            "`http.send` may not be called",
+        ),
+        ("r := time.now_ns()", "`time.now_ns` may not be called"),
+        (r#"r := rand.intn("x", 3)"#, "`rand.intn` may not be called"),
+        (
+            r#"r := uuid.rfc4122("x")"#,
+            "`uuid.rfc4122` may not be called",
+        ),
+        ("r := opa.runtime()", "`opa.runtime` may not be called"),
+        (
+            "r := numbers.range(1, input.n)",
+            "`numbers.range` may not be called",
+        ),
+        (
+            "r := net.cidr_expand(input.c)",
+            "`net.cidr_expand` may not be called",
+        ),
+        (
+            "r := io.jwt.decode(input.t)",
+            "`io.jwt.decode` may not be called",
+        ),
+        ("r if print(input)", "`print` may not be called"),
+        ("r if trace(\"x\")", "`trace` may not be called"),
+        (
+            "r := nobody.knows(1)",
+            "there is no function `nobody.knows`",
+        ),
+        ("r := f(1) if false\ng(x) := x", "there is no function `f`"),
+        (
+            "r := data.vaultgate.f(1)",
+            "there is no function `data.vaultgate.f`",
+        ),
+        (
+            "r := count(1, 2, 3)",
+            "`count` takes 1 arguments and gets 3",
+        ),
+        (
+            "f(x, y) := x + y\nr := f(1)",
+            "`f` takes 2 arguments and gets 1",
+        ),
+        (
+            "r if { x := 1; http.send(x) with input as 1 }",
+            "`http.send` may not be called",
+        ),
+    ] {
+        let text = refused(rules);
+        assert!(text.contains(told), "{rules}\n{text}");
+        assert!(text.contains("rules.rego:"), "{text}");
+    }
+}
+
+#[test]
+fn with_may_not_replace_functions() {
+    for rules in [
+        "f(x) := 1\ng(x) := 2\nr if f(1) == 2 with f as g",
+        "f(x) := 1\ng(x) := 2\nr if f(1) == 2 with data.vaultgate.f as g",
+        "r if count([1]) == 7 with count as 7",
+    ] {
+        let text = refused(rules);
+        assert!(
+            text.contains("`with` replaces the function"),
+            "{rules}\n{text}"
+        );
+    }
+    let fine = format!("{ALLOW_READERS}\nr := x if {{ x := input.a with input.a as 1 }}\n");
+    fixture::policy(&fine);
+}
+
+#[test]
+fn the_entry_point_is_one_plain_rule() {
+    for (rules, told) in [
+        (
+            "package vaultgate\nx := 1",
+            "there is no rule `data.vaultgate.decision`",
+        ),
+        (
+            "package vaultgate\ndecision(x) := x",
+            "is not one plain rule",
+        ),
+        (
+            "package vaultgate\ndecision.allow := true",
+            "is not one plain rule",
+        ),
+        (
+            "package vaultgate.decision\nallow := true",
+            "is not one plain rule",
+        ),
+        (
+            "package vaultgate\ndecision[x] := 1 if some x in [\"a\"]",
+            "is not one plain rule",
+        ),
+        (
+            "package other\ndecision := 1",
+            "the package `other` is outside the roots",
+        ),
+    ] {
+        let text = rejected(rules).to_string();
+        assert!(text.contains(told), "{rules}\n{text}");
+    }
+}
+
+#[test]
+fn rules_and_data_do_not_share_a_place() {
+    for data in [
+        r#"{"vaultgate": {"decision": {"allow": true}}}"#,
+        r#"{"vaultgate": {"decision": null}}"#,
+        r#"{"vaultgate": 1}"#,
+    ] {
+        let bundle = fixture::bundle(ALLOW_READERS, data);
+        let text = crate::Policy::admit(bundle, &patient())
+            .unwrap_err()
+            .to_string();
+        assert!(text.contains("is both a rule and data"), "{data}\n{text}");
+    }
+}
+
+#[test]
+fn what_does_not_deny_by_default_is_refused() {
+    let rule = |condition: &str| {
+        format!(
+            "package vaultgate\ndefault decision := {{\"allow\": false, \"deny\": [], \"grants\": [], \"obligations\": []}}\n\
+             decision := {{\"allow\": true, \"deny\": [], \"grants\": [\"g\"], \"obligations\": []}} if {condition}\n"
+        )
+    };
+    for condition in [
+        "true",
+        "not input.principal.blocked",
+        "input == {}",
+        "input.operation.class == \"read\"",
+        "input.principal.kind == \"unknown\"",
+        "not \"guest\" in input.principal.roles",
+        "input.principal.roles == \"*\"",
+        "\"*\" in input.principal.groups",
+        "input.principal == null",
+        "is_null(input)",
+    ] {
+        let text = rejected(&rule(condition)).to_string();
+        assert!(
+            text.contains("does not deny by default"),
+            "{condition}\n{text}"
+        );
+    }
+}
+
+#[test]
+fn a_policy_that_fails_on_plain_requests_is_refused() {
+    for (rules, told) in [
+        ("decision := {\"allow\": false}", "policy-malformed"),
+        ("decision := 1 if input.never", "policy-undefined"),
+        ("decision := 1 / 0", "policy-error"),
+        (
+            "decision := to_number(input.principal.kind)",
+            "policy-error",
+        ),
+        ("decision := 1\ndecision := 2", "policy-error"),
+        (
+            "decision := strings.count(input.principal.kind, \"\")",
+            "policy-panic",
+        ),
+    ] {
+        let text = rejected(&format!("package vaultgate\n{rules}\n")).to_string();
+        assert!(text.contains(told), "{rules}\n{text}");
+    }
+}
+
+#[test]
+fn grants_rest_on_who_asks() {
+    let claimed = refused(
+        "grants contains \"x\" if helper\nhelper if input.claimed.justification == \"please\"",
+    );
+    assert!(
+        claimed.contains("a grant rests on `input.claimed`"),
+        "{claimed}"
+    );
+    let imported = rejected(&format!(
+        "{}\ngrants contains \"x\" if c.flow_run == \"x\"\n",
+        ALLOW_READERS.replace(
+            "package vaultgate\n",
+            "package vaultgate\nimport input.claimed as c\n"
+        )
+    ));
+    assert!(
+        imported
+            .to_string()
+            .contains("a grant rests on `input.claimed`"),
+        "{imported}"
+    );
+    let tagged = refused("grants contains \"x\" if input.resource.tags.open == \"yes\"");
+    assert!(tagged.contains("a grant rests on tags"), "{tagged}");
+    let both = format!(
+        "{ALLOW_READERS}\ngrants contains \"x\" if {{ input.resource.tags.a; input.principal.roles }}\n\
+         deny contains 1 if input.claimed.command\n"
+    );
+    let policy = fixture::policy(&both);
+    let warned = policy
+        .warnings()
+        .iter()
+        .any(|w| w.message.contains("no `# METADATA`"));
+    assert!(warned, "{:?}", policy.warnings());
+}
+
+#[test]
+fn hostile_bundles_are_told_all_that_is_wrong_at_once() {
+    let long = format!("package vaultgate.long\nx := \"{}\"", "x".repeat(20_000));
+    let dir = folder(&[
+        (".manifest", MANIFEST.as_bytes()),
+        ("a.rego", b"package vaultgate\nx := "),
+        ("b.rego", b"package vaultgate\nb := http.send({})"),
+        ("c.rego", b"package vaultgate\nf(x) := f(x)"),
+        ("d.rego", b"package vaultgate\n\n# \xff\n"),
+        ("e.rego", b"package elsewhere\nx := 1"),
+        ("long.rego", long.as_bytes()),
+        ("t_test.rego", b"package t\nx := {"),
+        ("vaultgate/data.json", br#"{"a": 1, "a": 2}"#),
+    ]);
+    let rejected = admit_and_probe(dir.path(), &patient()).unwrap_err();
+    let text = rejected.to_string();
+    for told in [
+        "a.rego:2: ",
+        "b.rego:2: `http.send`",
+        "c.rego:2: recursion",
+        "d.rego:3: the file is not UTF-8",
+        "e.rego:1: the package",
+        "long.rego",
+        "t_test.rego:2: ",
+        "vaultgate/data.json:1: duplicate key",
+        ".: there is no rule `data.vaultgate.decision`",
+    ] {
+        assert!(text.contains(told), "{told}\n{text}");
+    }
+    assert!(
+        rejected
+            .problems()
+            .iter()
+            .all(|p| p.severity == Severity::Error),
+        "{text}"
+    );
+}
+
+#[test]
+fn lines_longer_than_the_engines_default_are_read() {
+    let rules = format!("{ALLOW_READERS}\nkey := \"{}\"\n", "k".repeat(10_000));
+    assert!(fixture::policy(&rules).warnings().is_empty());
+}
+
+/// What the bytecode machine cannot do is a warning, not a refusal: it does not
+/// decide.
+#[test]
+fn what_only_the_interpreter_can_do_is_a_warning() {
+    let walks = ALLOW_READERS.replace("\"reader\" in", "walk(input, [_, 1]); \"reader\" in");
+    let policy = fixture::policy(&walks);
+    let warning = policy.warnings().first().unwrap();
+    assert_eq!(warning.severity, Severity::Warning);
+    assert!(
+        warning.message.contains("not for the bytecode machine"),
+        "{warning}"
+    );
+}
+
+/// What nests deep would take the engine minutes, or its stack: refused at once.
+#[test]
+fn what_nests_too_deep_is_refused() {
+    for rules in [
+        format!("x := {}1{}", "[".repeat(5_000), "]".repeat(5_000)),
+        format!("x := {}1{}", "(".repeat(5_000), ")".repeat(5_000)),
+        format!("x := {}1{}", "{1: ".repeat(13), "}".repeat(13)),
+        format!("x := {}1{}", "[y | y := ".repeat(2_000), "]".repeat(2_000)),
+        format!("x if {{ {} true }}", "not ".repeat(5_000)),
+        format!("x := input{}", ".a".repeat(500)),
+        format!("x := 1{}", " + 1".repeat(500)),
+    ] {
+        refused(&rules);
+    }
+    let chain: String = (1..300)
+        .map(|n| format!("f{n}(x) := f{}(x)\n", n - 1))
+        .collect();
+    fixture::policy(&format!("{ALLOW_READERS}\nf0(x) := x\n{chain}"));
+    fixture::policy(&format!(
+        "{ALLOW_READERS}\nx := [[[[[[1]]]]]]\ny := 1{}\n",
+        " + 1".repeat(100)
+    ));
+}

@@ -1,0 +1,131 @@
+//! An admitted policy: the only thing that may judge a request.
+//!
+//! Each request is judged by a fresh clone of the prepared engine, which shares
+//! rules and data and costs next to nothing, so that an engine that broke is gone
+//! with its request. [`Policy::decide`] never errs: a fault is a denial.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use regorus::{Engine, LimitError, Value};
+
+use crate::ENTRY_POINT;
+use crate::admission;
+use crate::bundle::Bundle;
+use crate::decision::{Decision, FaultCode};
+use crate::engine;
+use crate::limits::Limits;
+use crate::problem::{Problem, Rejected};
+
+/// A bundle that was found fit to decide.
+pub struct Policy {
+    engine: Engine,
+    limits: Limits,
+    digest: String,
+    revision: String,
+    warnings: Vec<Problem>,
+}
+
+impl Policy {
+    /// Checks a bundle in every way that is known and prepares it, or tells all
+    /// that is wrong with it. Run it in a process of its own first: a bundle that
+    /// is hostile enough can end the process.
+    pub fn admit(bundle: Bundle, limits: &Limits) -> Result<Policy, Rejected> {
+        admission::admit(bundle, Vec::new(), limits)
+    }
+
+    pub(crate) fn of(
+        engine: Engine,
+        limits: &Limits,
+        bundle: &Bundle,
+        warnings: Vec<Problem>,
+    ) -> Policy {
+        Policy {
+            engine,
+            limits: limits.clone(),
+            digest: bundle.digest().to_owned(),
+            revision: bundle.revision().to_owned(),
+            warnings,
+        }
+    }
+
+    /// Digest of the bundle.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// Revision that the bundle names itself.
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    /// What somebody should look at though it did not keep the bundle out.
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// A clone of the engine for other questions than the entry point.
+    pub(crate) fn engine(&self) -> Engine {
+        self.engine.clone()
+    }
+
+    /// Judges one input. Needs a thread with a large stack.
+    pub(crate) fn decide(&self, input: &str) -> Decision {
+        self.decide_within(input, self.limits.time_limit)
+    }
+
+    /// The same with another time limit.
+    pub(crate) fn decide_within(&self, input: &str, limit: Duration) -> Decision {
+        // Some builtins panic on what a caller can send. What a panic leaves behind
+        // belongs to this request's clone alone.
+        catch_unwind(AssertUnwindSafe(|| self.evaluate(input, limit))).unwrap_or_else(|_| {
+            Decision::fault(FaultCode::PolicyPanic, "the policy engine panicked")
+        })
+    }
+
+    fn evaluate(&self, input: &str, limit: Duration) -> Decision {
+        let input = match Value::from_json_str(input) {
+            Ok(input) => input,
+            Err(error) => {
+                let why = format!("the input is not read: {error}");
+                return Decision::fault(FaultCode::PolicyError, why);
+            }
+        };
+        let mut engine = self.engine.clone();
+        engine::set_time_limit(&mut engine, limit, &self.limits);
+        engine.set_input(input);
+        let value = match engine.eval_rule(ENTRY_POINT.to_owned()) {
+            Ok(Value::Undefined) => {
+                let why = format!("`{ENTRY_POINT}` is undefined");
+                return Decision::fault(FaultCode::PolicyUndefined, why);
+            }
+            Ok(value) => value,
+            Err(error) => {
+                let text = error.to_string();
+                if engine::is_timeout(error.downcast_ref::<LimitError>(), &text) {
+                    let why = format!("the evaluation took longer than {limit:?}");
+                    return Decision::fault(FaultCode::PolicyTimeout, why);
+                }
+                return Decision::fault(FaultCode::PolicyError, engine::one_line(&text));
+            }
+        };
+        match value.to_json_str() {
+            Ok(text) => Decision::from_json(&text),
+            Err(error) => Decision::fault(FaultCode::PolicyMalformed, error.to_string()),
+        }
+    }
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policy")
+            .field("digest", &self.digest)
+            .field("revision", &self.revision)
+            .finish_non_exhaustive()
+    }
+}

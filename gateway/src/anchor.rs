@@ -1,0 +1,96 @@
+//! Checkpoints leave the process: to standard output, files and addresses.
+//!
+//! A checkpoint kept elsewhere is what makes a truncated log visible. One that
+//! does not reach an anchor is counted and said; the gateway goes on, since the
+//! receipts in every answer are anchors too.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use tokio::sync::watch;
+use url::Url;
+
+use crate::config::{Config, Log as Settings};
+use crate::outbound::{FetchLimits, Outbound};
+use crate::recorder::Recorder;
+use crate::telemetry::Metrics;
+
+/// What an anchor may take to answer.
+const LIMITS: FetchLimits = FetchLimits {
+    total: Duration::from_secs(10),
+    max_body: 64 << 10,
+};
+
+/// Publishes checkpoints until `stop` turns true, and once more then.
+pub(crate) async fn publish(
+    recorder: Recorder,
+    config: Arc<Config>,
+    outbound: Outbound,
+    metrics: Arc<Metrics>,
+    mut stop: watch::Receiver<bool>,
+) {
+    let settings = &config.log;
+    let mut last = String::new();
+    loop {
+        let stopping = tokio::select! {
+            () = tokio::time::sleep(settings.checkpoint_every) => false,
+            _ = stop.wait_for(|stop| *stop) => true,
+        };
+        match recorder.checkpoint().await {
+            Ok(note) if note == last => {}
+            Ok(note) => {
+                send(&note, settings, &outbound, &metrics).await;
+                last = note;
+            }
+            Err(error) => {
+                metrics.checkpoint_failed();
+                tracing::error!(%error, "no checkpoint could be made");
+            }
+        }
+        if stopping {
+            return;
+        }
+    }
+}
+
+async fn send(note: &str, settings: &Settings, outbound: &Outbound, metrics: &Metrics) {
+    // Standard output is the anchor that needs no set-up: a log collector keeps it.
+    let line = note.trim_end().replace('\n', " | ");
+    let _ = writeln!(std::io::stdout(), "checkpoint {line}");
+    for path in &settings.anchor_files {
+        if let Err(error) = append(path, note) {
+            metrics.checkpoint_failed();
+            tracing::error!(%error, path = %path.display(), "checkpoint not anchored");
+        }
+    }
+    for url in &settings.anchor_urls {
+        if let Err(error) = post(url, note, outbound).await {
+            metrics.checkpoint_failed();
+            tracing::error!(%error, %url, "checkpoint not anchored");
+        }
+    }
+}
+
+fn append(path: &Path, note: &str) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().create(true).append(true).open(path)?;
+    file.write_all(format!("{}\n\n", note.trim_end()).as_bytes())?;
+    file.sync_data()
+}
+
+async fn post(url: &Url, note: &str, outbound: &Outbound) -> anyhow::Result<()> {
+    let request = http::Request::post(url.as_str())
+        .header(CONTENT_TYPE, "text/plain; charset=utf-8")
+        .body(Bytes::from(note.to_owned()))?;
+    let answer = outbound.fetch(request, LIMITS).await?;
+    anyhow::ensure!(
+        answer.status().is_success(),
+        "the anchor answered {}",
+        answer.status()
+    );
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! The verbs of the `vaultgate` executable, one file each.
+//!
+//! Exit codes: 0 done or allowed · 1 failed · 2 denied, or a test failed ·
+//! 3 not anchored · 4 verification failed · 64 wrong usage.
+
+mod config;
+mod doctor;
+mod init;
+mod log;
+mod policy;
+mod serve;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Exit code of a failure that is nobody's denial.
+pub(crate) const FAILED: u8 = 1;
+
+#[derive(Parser)]
+#[command(
+    name = "vaultgate",
+    version,
+    about = "Identity-aware policy gateway for Azure Backup",
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Run the gateway
+    Serve {
+        /// Configuration file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// Write traces as JSON lines
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check or print configuration
+    #[command(subcommand)]
+    Config(config::ConfigVerb),
+    /// Write a configuration, an app registration manifest and role definitions
+    Init(init::InitArguments),
+    /// Check reachability, clock, identities, roles and disk
+    Doctor {
+        /// Configuration file
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Check, test and evaluate policy; works without a network
+    #[command(subcommand)]
+    Policy(policy::PolicyVerb),
+    /// Read and verify the decision log; works without a network
+    #[command(subcommand)]
+    Log(log::LogVerb),
+}
+
+/// Runs the executable.
+pub(crate) fn run() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no mistakes.
+            let code = if error.use_stderr() { 64 } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    let done = match cli.verb {
+        Verb::Serve { config, json } => serve::run(&config, json),
+        Verb::Config(verb) => config::run(verb),
+        Verb::Init(arguments) => init::run(&arguments),
+        Verb::Doctor { config } => doctor::run(&config),
+        Verb::Policy(verb) => policy::run(verb),
+        Verb::Log(verb) => log::run(verb),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Writes an error for people to standard error.
+#[expect(clippy::print_stderr, reason = "this is the command line's error output")]
+pub(crate) fn complain(text: &str) {
+    eprintln!("error: {text}");
+}
+
+/// Writes a result to standard output; a closed pipe ends the output quietly.
+pub(crate) fn say(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
+}

@@ -1,0 +1,57 @@
+//! `vaultgate serve`: checks everything, then opens the doors.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use tokio::sync::watch;
+
+use super::{FAILED, complain};
+use crate::config::Config;
+use crate::{serving, telemetry};
+
+pub(crate) fn run(path: &Path, json: bool) -> anyhow::Result<u8> {
+    let config = match Config::load(path) {
+        Ok(config) => config,
+        Err(rejected) => {
+            complain(rejected.render(&path.display().to_string()).trim_end());
+            return Ok(FAILED);
+        }
+    };
+    let problems = serving::preflight(&config);
+    if !problems.is_empty() {
+        for problem in problems.iter() {
+            complain(&format!("{}: {problem}", path.display()));
+        }
+        return Ok(FAILED);
+    }
+    telemetry::init(json);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let (tell, stop) = watch::channel(false);
+        tokio::spawn(async move {
+            terminated().await;
+            tracing::info!("stopping: letting requests in flight end");
+            let _ = tell.send(true);
+        });
+        serving::serve(config, stop).await
+    })?;
+    Ok(0)
+}
+
+/// Returns when the process is asked to stop.
+async fn terminated() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        // Without signal handlers the default action ends the process.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

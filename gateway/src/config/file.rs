@@ -1,0 +1,425 @@
+//! The configuration as written, section by section, and its checks.
+//!
+//! Each field's meaning stands in `sample.toml`, which a test holds to these structs.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use url::Url;
+
+use super::duration::Written;
+use super::issuers::IssuerFile;
+use super::limits::LimitsFile;
+use super::source::Source;
+use super::upstream::UpstreamFile;
+use super::{Config, Custody, Facts, Gateway, Listener, Log, Policy, Problems, Store};
+
+/// Every top-level table of the file.
+pub(crate) const SECTIONS: [&str; 10] = [
+    "gateway", "listener", "issuer", "azure", "log", "policy", "store", "limits", "custody",
+    "facts",
+];
+
+/// The file, each section read on its own so that one mistake does not hide another.
+pub(crate) struct ConfigFile {
+    gateway: GatewayFile,
+    listener: ListenerFile,
+    issuers: Vec<IssuerFile>,
+    azure: UpstreamFile,
+    log: LogFile,
+    policy: PolicyFile,
+    store: StoreFile,
+    limits: LimitsFile,
+    custody: CustodyFile,
+    facts: FactsFile,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GatewayFile {
+    public_url: String,
+    app_id_uri: String,
+    login_endpoint: Option<String>,
+    #[serde(default)]
+    extra_api_versions: Vec<String>,
+    #[serde(default)]
+    reads_without_store: bool,
+    #[serde(default = "two_minutes")]
+    max_clock_skew: Written,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ListenerFile {
+    #[serde(default = "data_address")]
+    data: SocketAddr,
+    #[serde(default = "admin_address")]
+    admin: SocketAddr,
+    certificate: PathBuf,
+    private_key: PathBuf,
+    client_ca: Option<PathBuf>,
+    #[serde(default)]
+    tls12: bool,
+    #[serde(default)]
+    proxy_protocol_from: Vec<IpAddr>,
+    #[serde(default = "ten_seconds")]
+    handshake_timeout: Written,
+    #[serde(default = "ten_seconds")]
+    header_timeout: Written,
+    #[serde(default = "thirty_seconds")]
+    body_idle_timeout: Written,
+    #[serde(default = "one_mebibyte")]
+    max_body: usize,
+    #[serde(default = "thirty_seconds")]
+    drain_timeout: Written,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LogFile {
+    dir: PathBuf,
+    key: PathBuf,
+    origin: String,
+    #[serde(default = "segment_bytes")]
+    segment_bytes: u64,
+    #[serde(default = "emergency_bytes")]
+    emergency_bytes: u64,
+    #[serde(default = "one_second")]
+    append_timeout: Written,
+    #[serde(default = "sixty_seconds")]
+    checkpoint_every: Written,
+    #[serde(default)]
+    anchor_files: Vec<PathBuf>,
+    #[serde(default)]
+    anchor_urls: Vec<Url>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PolicyFile {
+    dir: PathBuf,
+    #[serde(default = "twenty_milliseconds")]
+    time_limit: Written,
+    threads: Option<usize>,
+    #[serde(default = "yes")]
+    watch: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoreFile {
+    path: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CustodyFile {
+    key: PathBuf,
+    #[serde(default = "two_days")]
+    ttl: Written,
+    #[serde(default = "sixty_seconds")]
+    watch_every: Written,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FactsFile {
+    #[serde(default = "sixty_seconds")]
+    max_age: Written,
+    #[serde(default = "ten_minutes")]
+    estate_every: Written,
+    #[serde(default)]
+    estate_subscriptions: Vec<String>,
+}
+
+fn data_address() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8443))
+}
+fn admin_address() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8445))
+}
+fn twenty_milliseconds() -> Written {
+    Written(Duration::from_millis(20))
+}
+fn one_second() -> Written {
+    Written(Duration::from_secs(1))
+}
+fn ten_seconds() -> Written {
+    Written(Duration::from_secs(10))
+}
+fn thirty_seconds() -> Written {
+    Written(Duration::from_secs(30))
+}
+fn sixty_seconds() -> Written {
+    Written(Duration::from_secs(60))
+}
+fn two_minutes() -> Written {
+    Written(Duration::from_secs(120))
+}
+fn ten_minutes() -> Written {
+    Written(Duration::from_secs(600))
+}
+fn two_days() -> Written {
+    Written(Duration::from_secs(172_800))
+}
+fn one_mebibyte() -> usize {
+    1 << 20
+}
+fn segment_bytes() -> u64 {
+    64 << 20
+}
+fn emergency_bytes() -> u64 {
+    4 << 20
+}
+fn yes() -> bool {
+    true
+}
+
+impl ConfigFile {
+    /// Reads every section; `None` when one could not be read.
+    pub(crate) fn read(source: &Source<'_>, problems: &mut Problems) -> Option<ConfigFile> {
+        for name in source.sections() {
+            if !SECTIONS.contains(&name) {
+                problems.add(
+                    name,
+                    format!("unknown section `{name}`"),
+                    format!("the sections are {}", SECTIONS.join(", ")),
+                );
+            }
+        }
+        let gateway = source.section("gateway", problems);
+        let listener = source.section("listener", problems);
+        let issuers: Vec<Option<IssuerFile>> = source.array("issuer", problems);
+        let azure = source.section("azure", problems);
+        let log = source.section("log", problems);
+        let policy = source.section("policy", problems);
+        let store = source.section("store", problems);
+        let limits = source.section("limits", problems);
+        let custody = source.section("custody", problems);
+        let facts = source.section("facts", problems);
+        Some(ConfigFile {
+            gateway: gateway?,
+            listener: listener?,
+            issuers: issuers.into_iter().collect::<Option<Vec<_>>>()?,
+            azure: azure?,
+            log: log?,
+            policy: policy?,
+            store: store?,
+            limits: limits?,
+            custody: custody?,
+            facts: facts?,
+        })
+    }
+
+    /// Turns what was written into what holds; problems are gathered, not thrown.
+    pub(crate) fn check(self, base: &Path, text: &str, problems: &mut Problems) -> Option<Config> {
+        if self.issuers.is_empty() {
+            problems.add(
+                "issuer",
+                "no issuer is configured, so nobody could authenticate",
+                "add an `[[issuer]]` table",
+            );
+        }
+        let checked = self.issuers.into_iter().enumerate();
+        let issuers: Vec<_> = checked
+            .map(|(i, issuer)| issuer.check(&format!("issuer[{i}]"), problems))
+            .collect();
+        let known: Vec<_> = issuers.iter().flatten().cloned().collect();
+        super::issuers::check_distinct(&known, problems);
+        let upstream = self.azure.check(base, problems);
+        let limits = self.limits.check(problems);
+        let gateway = self.gateway.check(problems);
+        let listener = self.listener.check(base, problems);
+        let log = self.log.check(base, problems);
+        let policy = self.policy.check(base, problems);
+        Some(Config {
+            gateway: gateway?,
+            listener,
+            issuers: issuers.into_iter().collect::<Option<Vec<_>>>()?,
+            upstream: upstream?,
+            log: log?,
+            policy: policy?,
+            store: Store {
+                path: base.join(self.store.path),
+            },
+            limits: limits?,
+            custody: Custody {
+                key: base.join(self.custody.key),
+                ttl: self.custody.ttl.0,
+                watch_every: self.custody.watch_every.0,
+            },
+            facts: Facts {
+                max_age: self.facts.max_age.0,
+                estate_every: self.facts.estate_every.0,
+                estate_subscriptions: self.facts.estate_subscriptions,
+            },
+            digest: crate::digest::sha256(text.as_bytes()),
+            text: text.to_owned(),
+        })
+    }
+}
+
+impl GatewayFile {
+    fn check(self, problems: &mut Problems) -> Option<Gateway> {
+        let public_url = https_origin(&self.public_url, "gateway.public_url", problems);
+        if self.app_id_uri.trim().is_empty() {
+            problems.add(
+                "gateway.app_id_uri",
+                "`app_id_uri` is empty",
+                "use the App ID URI of the gateway's own app registration, such as `api://vaultgate`",
+            );
+        }
+        for version in &self.extra_api_versions {
+            if !version.starts_with("20") || version.len() < 10 {
+                problems.add(
+                    "gateway.extra_api_versions",
+                    format!("`{version}` is not an api-version"),
+                    "write it like `2026-08-01` or `2026-08-01-preview`",
+                );
+            }
+        }
+        let login_endpoint = match self.login_endpoint {
+            Some(url) => Some(https_origin(&url, "gateway.login_endpoint", problems)?),
+            None => None,
+        };
+        Some(Gateway {
+            public_url: public_url?,
+            app_id_uri: self.app_id_uri,
+            login_endpoint,
+            extra_api_versions: self.extra_api_versions,
+            reads_without_store: self.reads_without_store,
+            max_clock_skew: self.max_clock_skew.0,
+        })
+    }
+}
+
+impl ListenerFile {
+    fn check(self, base: &Path, problems: &mut Problems) -> Listener {
+        let named = [
+            ("listener.certificate", Some(&self.certificate)),
+            ("listener.private_key", Some(&self.private_key)),
+            ("listener.client_ca", self.client_ca.as_ref()),
+        ];
+        for (key, path) in named {
+            if let Some(path) = path.map(|path| base.join(path)) {
+                readable(&path, key, problems);
+            }
+        }
+        if self.data == self.admin && self.data.port() != 0 {
+            problems.add(
+                "listener.admin",
+                format!("`{}` is the data door too", self.admin),
+                "metrics and health need an address of their own",
+            );
+        }
+        Listener {
+            data: self.data,
+            admin: self.admin,
+            certificate: base.join(self.certificate),
+            private_key: base.join(self.private_key),
+            client_ca: self.client_ca.map(|path| base.join(path)),
+            tls12: self.tls12,
+            proxy_protocol_from: self.proxy_protocol_from,
+            handshake_timeout: self.handshake_timeout.0,
+            header_timeout: self.header_timeout.0,
+            body_idle_timeout: self.body_idle_timeout.0,
+            max_body: self.max_body,
+            drain_timeout: self.drain_timeout.0,
+        }
+    }
+}
+
+impl LogFile {
+    fn check(self, base: &Path, problems: &mut Problems) -> Option<Log> {
+        let origin_ok = !self.origin.is_empty()
+            && self.origin.len() <= 128
+            && self.origin.chars().all(|c| c.is_ascii_graphic() && c != '+');
+        if !origin_ok {
+            problems.add(
+                "log.origin",
+                format!("`{}` cannot name a log", self.origin),
+                "use a name like `vaultgate.example.com/gw-1`, without spaces or `+`",
+            );
+        }
+        if self.segment_bytes < 1 << 20 {
+            problems.add(
+                "log.segment_bytes",
+                format!("`{}` is less than 1 MiB", self.segment_bytes),
+                "leave it out to get 64 MiB",
+            );
+        }
+        if self.checkpoint_every.0 > Duration::from_secs(60) || self.checkpoint_every.0.is_zero() {
+            problems.add(
+                "log.checkpoint_every",
+                "a checkpoint must leave the process at least every 60s",
+                "use a duration between 1s and 60s",
+            );
+        }
+        origin_ok.then(|| Log {
+            dir: base.join(self.dir),
+            key: base.join(self.key),
+            origin: self.origin,
+            segment_bytes: self.segment_bytes,
+            emergency_bytes: self.emergency_bytes,
+            append_timeout: self.append_timeout.0,
+            checkpoint_every: self.checkpoint_every.0,
+            anchor_files: self.anchor_files.iter().map(|path| base.join(path)).collect(),
+            anchor_urls: self.anchor_urls,
+        })
+    }
+}
+
+impl PolicyFile {
+    fn check(self, base: &Path, problems: &mut Problems) -> Option<Policy> {
+        let dir = base.join(self.dir);
+        if !dir.is_dir() {
+            problems.add(
+                "policy.dir",
+                format!("`{}` is not a folder", dir.display()),
+                "point it at a bundle; `policies` of the release is one to start from",
+            );
+        }
+        // A longer limit lets a runaway rule exhaust the stack before the timer fires.
+        if self.time_limit.0 > Duration::from_millis(20) || self.time_limit.0.is_zero() {
+            problems.add(
+                "policy.time_limit",
+                "an evaluation may take at most 20ms",
+                "use a duration between 1ms and 20ms",
+            );
+        }
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        Some(Policy {
+            dir,
+            time_limit: self.time_limit.0,
+            threads: self.threads.unwrap_or(cores).clamp(1, 64),
+            watch: self.watch,
+        })
+    }
+}
+
+/// An https origin without path or trailing slash.
+fn https_origin(text: &str, key: &str, problems: &mut Problems) -> Option<String> {
+    let hint = "write it like `https://vaultgate.example.com`";
+    let Ok(url) = Url::parse(text) else {
+        problems.add(key, format!("`{text}` is not a URL"), hint);
+        return None;
+    };
+    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if url.scheme() != "https" || !bare || url.username() != "" {
+        problems.add(key, format!("`{text}` is not an https origin"), hint);
+        return None;
+    }
+    Some(url.origin().ascii_serialization())
+}
+
+fn readable(path: &Path, key: &str, problems: &mut Problems) {
+    if let Err(error) = std::fs::File::open(path) {
+        problems.add(
+            key,
+            format!("cannot read `{}`: {error}", path.display()),
+            "check the path (relative paths start at the configuration's folder) and its permissions",
+        );
+    }
+}

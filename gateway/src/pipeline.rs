@@ -1,0 +1,154 @@
+//! The story of one request. The order of these steps is the product.
+//!
+//! `handle` is the single exit: every refusal, whatever step it came from, is
+//! recorded once and rendered once. Nothing reaches Azure but through a `Permit`,
+//! which only a durable record can issue.
+
+mod admission;
+pub(crate) mod arrival;
+mod asked;
+mod body;
+mod claim;
+mod conclude;
+mod framing;
+mod input;
+mod judge;
+mod preflight;
+mod refuse;
+mod trail;
+
+use std::sync::Arc;
+
+use http::Request;
+use hyper::body::Incoming;
+use vaultgate_pdp::Evaluator;
+
+use crate::activity::Activity;
+use crate::admit::Admission;
+use crate::api::Route;
+use crate::authn::Authenticator;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::custody::Custody;
+use crate::custody::watch::Watcher;
+use crate::facts::Facts;
+use crate::idempotency::Idempotency;
+use crate::listener::{Answer, Peer};
+use crate::policy_source::PolicySource;
+use crate::recorder::Recorder;
+use crate::refusal::Refusal;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use crate::upstream::Upstream;
+
+use arrival::Arrival;
+use judge::Recorded;
+use trail::Trail;
+
+pub(crate) use refuse::Ledger;
+
+/// Everything that a request passes through.
+pub(crate) struct Pipeline {
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: Clock,
+    pub(crate) authn: Authenticator,
+    pub(crate) admission: Admission,
+    pub(crate) activity: Activity,
+    pub(crate) facts: Facts,
+    pub(crate) policies: Arc<PolicySource>,
+    pub(crate) evaluator: Evaluator,
+    pub(crate) recorder: Recorder,
+    pub(crate) idempotency: Idempotency,
+    pub(crate) custody: Arc<Custody>,
+    pub(crate) watcher: Watcher,
+    pub(crate) upstream: Upstream,
+    pub(crate) store: Store,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) ledger: Ledger,
+    pub(crate) catalogue: String,
+}
+
+impl Pipeline {
+    /// Answers one request; never fails, since a refusal is an answer too. It runs
+    /// as a task of its own: a caller that hangs up must not stop a change between
+    /// its record and its outcome.
+    pub(crate) async fn handle(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Answer {
+        match tokio::spawn(self.answer(peer, request)).await {
+            Ok(answer) => answer,
+            Err(_) => Refusal::unavailable("internal-error", "the request could not be handled")
+                .render(None, None),
+        }
+    }
+
+    async fn answer(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Answer {
+        let framing = framing::check(&request, &self.public_host());
+        let (parts, body) = request.into_parts();
+        let own = Route::of(&parts.method, parts.uri.path());
+        let arrival = Arrival::new(parts, peer, self.clock.now());
+        let mut trail = Trail::new(self.clock.monotonic());
+        let answered = match (framing, own) {
+            (Err(refusal), _) => Err(Box::new(refusal)),
+            (Ok(()), Some(route)) => self.own_address(route, &arrival, body, &mut trail).await,
+            (Ok(()), None) => self.enforce(&arrival, body, &mut trail).await,
+        };
+        match answered {
+            Ok(answer) => answer,
+            Err(refusal) => self.refuse(&arrival, trail, *refusal).await,
+        }
+    }
+
+    /// One request, from its head to Azure's answer.
+    async fn enforce(
+        &self,
+        arrival: &Arrival,
+        body: Incoming,
+        trail: &mut Trail,
+    ) -> Result<Answer, Box<Refusal>> {
+        // Who is it.
+        let caller = self.authenticate(arrival, trail).await?;
+        // What is asked, of which resource: the head first, then the body.
+        let asked = self.understand(arrival, &caller, body, trail).await?;
+        if preflight::is_dry_run(arrival)? {
+            return self.dry_run(arrival, &caller, &asked, trail).await;
+        }
+        // How often, and whether Azure and the gateway have what it takes.
+        self.admit(&caller, &asked)?;
+        // One policy for the whole request.
+        let policy = self.policies.current();
+        // What Azure says of the resource before the change; held until it is done.
+        let gathered = self.gather(&asked, trail).await?;
+        let settled = asked.settle(&gathered.before);
+        // Counters include what is in flight: two requests cannot spend one budget.
+        let (activity, reservation) = self.reserve(&caller, &asked, &settled);
+        // May they. Never errs: a fault of the policy is a denial.
+        let input = self.input(arrival, &caller, &asked, &gathered, &settled, &activity, false);
+        let decision = self.judge(&policy, &input).await;
+        // Was this very request sent before: the caller then gets its reply.
+        let claim = self.claim(arrival, &caller, &asked, &decision, trail).await?;
+        // Durable, or nothing happens. Denials and replays leave here.
+        let request = asked.upstream_request(arrival, gathered.etag.as_deref());
+        let judged = judge::Judged {
+            policy: &policy,
+            input: &input,
+            decision: &decision,
+            reads: &gathered.reads,
+        };
+        let recorded = self
+            .record(&asked, judged, claim, request, reservation, trail)
+            .await?;
+        let (permit, ticket) = match recorded {
+            Recorded::Reply(answer) => return Ok(answer),
+            Recorded::Permitted(permit, ticket) => (permit, ticket),
+        };
+        // The credential is injected in there, and only there.
+        let result = self.upstream.forward(permit).await;
+        drop(gathered.lease);
+        self.conclude(&caller, &asked, &settled, result, ticket, trail).await
+    }
+
+    /// Host and port that callers know.
+    fn public_host(&self) -> String {
+        let url = &self.config.gateway.public_url;
+        url.trim_start_matches("https://").to_owned()
+    }
+}

@@ -1,0 +1,141 @@
+//! The steps before judgement: who, how often, with what at hand.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use vaultgate_arm::{Class, Settled};
+use vaultgate_pdp::Principal;
+
+use super::Pipeline;
+use super::arrival::Arrival;
+use super::asked::Asked;
+use super::trail::{Bearer, Trail};
+use crate::activity::{ActivityEvent, ActivityView, Class as Counted, Reservation};
+use crate::admit::AdmitRequest;
+use crate::api::metadata::resource_metadata_url;
+use crate::authn::{AuthnError, Presented};
+use crate::facts::Gathered;
+use crate::refusal::{Refusal, Verdict};
+
+impl Pipeline {
+    /// Says who asks. The token ends here.
+    pub(super) async fn authenticate(
+        &self,
+        arrival: &Arrival,
+        trail: &mut Trail,
+    ) -> Result<Arc<Principal>, Box<Refusal>> {
+        let presented = Presented {
+            method: &arrival.method,
+            origin: &self.config.gateway.public_url,
+            path: arrival.path(),
+            headers: &arrival.headers,
+            client_certificate_sha256: arrival.peer.certificate_sha256,
+            source: arrival.peer.source.ip(),
+        };
+        match self.authn.authenticate(presented).await {
+            Ok(authenticated) => {
+                trail.caller = Some(Arc::clone(&authenticated.principal));
+                Ok(authenticated.principal)
+            }
+            Err(error) => {
+                trail.signed = error.is_signed();
+                trail.bearer = error.issuer().map(|issuer| Bearer {
+                    issuer: issuer.to_owned(),
+                    subject: error.subject().map(str::to_owned),
+                });
+                Err(self.unauthenticated(&error))
+            }
+        }
+    }
+
+    fn unauthenticated(&self, error: &AuthnError) -> Box<Refusal> {
+        let verdict = match error.status() {
+            StatusCode::TOO_MANY_REQUESTS => Verdict::Limit,
+            StatusCode::SERVICE_UNAVAILABLE => Verdict::Error,
+            _ => Verdict::Deny,
+        };
+        let mut refusal = Refusal::new(error.code(), error.status(), verdict, error.to_string());
+        refusal.hint = error.hint().map(str::to_owned);
+        if error.status() == StatusCode::UNAUTHORIZED {
+            let metadata = resource_metadata_url(&self.config.gateway.public_url);
+            refusal.challenge = Some(self.authn.challenge(error, &metadata));
+        } else {
+            refusal.retry_after = Some(std::time::Duration::from_secs(2));
+        }
+        Box::new(refusal)
+    }
+
+    /// Rates, Azure's budget, the store and the clock.
+    pub(super) fn admit(&self, caller: &Principal, asked: &Asked) -> Result<(), Box<Refusal>> {
+        self.admission
+            .check(&AdmitRequest {
+                principal_key: &caller.key(),
+                kind: caller.kind,
+                vault: asked.resource.vault.as_deref(),
+                subscription: asked.resource.subscription.as_deref(),
+                class: counted(asked.class),
+                method: asked.method.as_str(),
+                for_restore: asked.poll.is_some(),
+            })
+            .map_err(|limited| {
+                let mut refusal = Refusal::new(
+                    limited.limit.name(),
+                    StatusCode::TOO_MANY_REQUESTS,
+                    Verdict::Limit,
+                    format!("{}; try again at {}", limited.detail, limited.retry_at),
+                );
+                refusal.retry_after = Some(limited.retry_after);
+                Box::new(refusal)
+            })?;
+        let changes = asked.changes();
+        if !self.store.healthy() && (changes || !self.config.gateway.reads_without_store) {
+            let why = self.store.trouble().unwrap_or_default();
+            let message = format!("the store is unavailable, so changes are refused: {why}");
+            return Err(Box::new(Refusal::unavailable("store-unavailable", message)));
+        }
+        let skew = self.clock.skew();
+        if changes && skew > self.config.gateway.max_clock_skew {
+            let message = format!("this machine's clock differs from Azure's by {skew:?}");
+            let refusal = Refusal::unavailable("clock-untrusted", message)
+                .hint("synchronise the gateway's clock; reads go on meanwhile");
+            return Err(Box::new(refusal));
+        }
+        Ok(())
+    }
+
+    /// Reads what must be known of Azure, on the record.
+    pub(super) async fn gather(
+        &self,
+        asked: &Asked,
+        trail: &Trail,
+    ) -> Result<Gathered, Box<Refusal>> {
+        let gathered = self.facts.gather(&asked.wanted(), trail.id).await;
+        gathered.map_err(|error| super::judge::log_unavailable(&error))
+    }
+
+    /// Takes a place in the budgets until the decision is on record.
+    pub(super) fn reserve(
+        &self,
+        caller: &Principal,
+        asked: &Asked,
+        settled: &Settled,
+    ) -> (ActivityView, Reservation) {
+        let event = event(caller, asked, settled);
+        self.activity.reserve(&event, self.clock.now())
+    }
+
+    /// The same counts for a question that reserves nothing.
+    pub(super) fn look(&self, caller: &Principal, asked: &Asked, settled: &Settled) -> ActivityView {
+        self.activity.view(&event(caller, asked, settled), self.clock.now())
+    }
+}
+
+fn event(caller: &Principal, asked: &Asked, settled: &Settled) -> ActivityEvent {
+    let vault = asked.resource.vault.as_deref();
+    ActivityEvent::new(caller, &asked.name, counted(settled.class), vault, &settled.delta)
+}
+
+/// The class as counters keep it; a name that they lack is counted as the worst.
+fn counted(class: Class) -> Counted {
+    Counted::named(class.as_str()).unwrap_or(Counted::Delete)
+}

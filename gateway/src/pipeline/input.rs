@@ -1,0 +1,127 @@
+//! The one document that policy judges, the record keeps and a replay reads.
+//!
+//! Secret members of the body are replaced by a keyed digest while it is built:
+//! nothing has to be masked afterwards, and equal secrets stay recognisable.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+use vaultgate_arm::Settled;
+use vaultgate_pdp::{
+    Claimed, Flow, Input, Json, Operation, Principal, Request, Resource, Restore, SCHEMA, Transport,
+};
+
+use super::Pipeline;
+use super::arrival::Arrival;
+use super::asked::Asked;
+use crate::activity::ActivityView;
+use crate::facts::{Before, Gathered};
+
+/// Longest text that a caller's claim may have, bytes.
+const MAX_CLAIM: usize = 1 << 10;
+
+impl Pipeline {
+    /// Builds the input's text.
+    #[expect(clippy::too_many_arguments, reason = "one argument for each part of the contract")]
+    pub(super) fn input(
+        &self,
+        arrival: &Arrival,
+        caller: &Principal,
+        asked: &Asked,
+        gathered: &Gathered,
+        settled: &Settled,
+        activity: &ActivityView,
+        preflight: bool,
+    ) -> Arc<str> {
+        let now = format!("{:.3}", arrival.at);
+        let remote = arrival.peer.source.ip().to_string();
+        let body = asked.body.as_ref().map(|body| {
+            let mut body = body.to_value();
+            self.hide(&mut body, &asked.secrets);
+            body
+        });
+        let before = match &gathered.before {
+            Before::Present(document) => Some(document.to_value()),
+            _ => None,
+        };
+        let activity = serde_json::to_value(activity).unwrap_or(Value::Null);
+        let target = asked
+            .restore
+            .as_ref()
+            .map(|restore| serde_json::to_value(&restore.target).unwrap_or(Value::Null));
+        let resource = &asked.resource;
+        let input = Input {
+            schema: SCHEMA,
+            now: &now,
+            principal: caller,
+            operation: Operation {
+                name: &asked.name,
+                class: settled.class.as_str(),
+                method: asked.method.as_str(),
+                api_version: &asked.api_version,
+                reversible: settled.class.reversible(),
+                body_unknown: &asked.body_unknown,
+            },
+            resource: Resource {
+                id: &resource.id,
+                subscription: resource.subscription.as_deref(),
+                resource_group: resource.resource_group.as_deref(),
+                vault: resource.vault.as_deref(),
+                type_: &resource.kind,
+                item: resource.item.as_deref(),
+                workload: resource.workload.as_deref(),
+                region: gathered.region.as_deref().or(resource.region.as_deref()),
+                tags: Json::Value(&gathered.tags),
+            },
+            request: Request {
+                body: body.as_ref().into(),
+                before: before.as_ref().into(),
+                delta: Json::Value(&settled.delta),
+                restore: asked.restore.as_ref().zip(target.as_ref()).map(|(restore, target)| {
+                    Restore {
+                        kind: restore.kind,
+                        target: Json::Value(target),
+                        crosses: &restore.crosses,
+                    }
+                }),
+            },
+            facts: Json::Value(&gathered.facts),
+            activity: Json::Value(&activity),
+            // Filled from the signed bundle's reviewed definitions; until a bundle
+            // carries them, no request is covered by a flow.
+            flow: caller.flow.as_deref().map(|name| Flow {
+                name,
+                definition_digest: "",
+                covers: false,
+            }),
+            approval: Json::Null,
+            preflight,
+            claimed: Claimed {
+                flow_run: claim(arrival, "x-vaultgate-flow-run"),
+                user_agent: claim(arrival, "user-agent"),
+                command: claim(arrival, "commandname"),
+                justification: claim(arrival, "x-vaultgate-justification"),
+            },
+            transport: Transport {
+                remote: &remote,
+                tls: arrival.peer.tls,
+                http: arrival.http,
+            },
+        };
+        Arc::from(input.to_json())
+    }
+
+    /// Replaces secret members by a keyed digest.
+    fn hide(&self, body: &mut Value, secrets: &[String]) {
+        for pointer in secrets {
+            if let Some(secret) = body.pointer_mut(pointer) {
+                *secret = Value::String(self.custody.digest_secret(secret.to_string().as_bytes()));
+            }
+        }
+    }
+}
+
+/// What a caller says of itself; too long or repeated is not said.
+fn claim<'a>(arrival: &'a Arrival, name: &str) -> Option<&'a str> {
+    arrival.header(name).filter(|text| text.len() <= MAX_CLAIM)
+}

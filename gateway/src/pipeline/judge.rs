@@ -1,0 +1,161 @@
+//! Decide, record, permit: in this order, each taking the proof of the one before.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+use tokio::sync::oneshot;
+use vaultgate_arm::Class;
+use vaultgate_decision_log::{Kind, Priority, Receipt};
+use vaultgate_pdp::{Decision, FaultCode};
+
+use super::Pipeline;
+use super::asked::Asked;
+use super::claim::{Claim, replayed};
+use super::trail::Trail;
+use crate::activity::Reservation;
+use crate::idempotency::Ticket;
+use crate::listener::Answer;
+use crate::permit::{Permit, UpstreamRequest};
+use crate::policy_source::Active;
+use crate::recorder::{DecisionRecord, Forward, Read, RecordError, RefusalNote};
+use crate::refusal::{RECEIPT, Refusal};
+
+/// A judgement and what it rests on.
+pub(super) struct Judged<'j> {
+    pub(super) policy: &'j Active,
+    pub(super) input: &'j Arc<str>,
+    pub(super) decision: &'j Decision,
+    pub(super) reads: &'j [Read],
+}
+
+/// What a recorded decision leads to.
+pub(super) enum Recorded {
+    /// The caller is answered without a request to Azure.
+    Reply(Answer),
+    /// The request may be sent, once.
+    Permitted(Permit, Option<Ticket>),
+}
+
+impl Pipeline {
+    /// Judges. Whatever goes wrong is a denial.
+    pub(super) async fn judge(&self, policy: &Active, input: &Arc<str>) -> Decision {
+        let (told, judged) = oneshot::channel();
+        let policy = Arc::clone(&policy.policy);
+        self.evaluator.submit(policy, Arc::clone(input), move |decision| {
+            // Nobody waits any more when the request's task is gone.
+            let _ = told.send(decision);
+        });
+        judged.await.unwrap_or_else(|_| {
+            Decision::fault(FaultCode::PolicyPanic, "the evaluation ended without a decision")
+        })
+    }
+
+    /// Writes the decision and waits until it is durable; then, and only then,
+    /// issues the permit. A denial, a replay and a conflict leave here.
+    pub(super) async fn record(
+        &self,
+        asked: &Asked,
+        judged: Judged<'_>,
+        claim: Claim,
+        request: UpstreamRequest,
+        reservation: Reservation,
+        trail: &mut Trail,
+    ) -> Result<Recorded, Box<Refusal>> {
+        let (refusal, ticket, reply) = match claim {
+            _ if !judged.decision.allow => (Some(Box::new(Refusal::denied(judged.decision))), None, None),
+            Claim::Refused(refusal) => (Some(refusal), None, None),
+            Claim::Done(reply) => (None, None, Some(reply)),
+            Claim::First(ticket) => (None, Some(ticket), None),
+            Claim::None => (None, None, None),
+        };
+        let sends = refusal.is_none() && reply.is_none();
+        let forward = sends.then(|| forward(&request, trail));
+        let note = refusal.as_deref().map(RefusalNote::of);
+        let replayed_of = reply.as_ref().map(|reply| reply.decision);
+        let written = self
+            .write(asked, &judged, forward.as_ref(), note, replayed_of, trail)
+            .await;
+        let receipt = match written {
+            Ok(receipt) => receipt,
+            Err(error) => {
+                if let Some(ticket) = ticket {
+                    // Nothing was sent: the key may be used again.
+                    let _ = ticket.abandon().await;
+                }
+                return Err(log_unavailable(&error));
+            }
+        };
+        trail.receipt = Some(receipt.to_string());
+        if let Some(refusal) = refusal {
+            reservation.refuse(receipt.index);
+            return Err(refusal);
+        }
+        if let Some(reply) = reply {
+            reservation.release(receipt.index);
+            return Ok(Recorded::Reply(with_receipt(replayed(*reply, trail.id), &receipt)));
+        }
+        reservation.commit(receipt.index);
+        Ok(Recorded::Permitted(Permit::issue(receipt, trail.id, request), ticket))
+    }
+
+    async fn write(
+        &self,
+        asked: &Asked,
+        judged: &Judged<'_>,
+        forward: Option<&Forward>,
+        refusal: Option<RefusalNote>,
+        replayed_of: Option<uuid::Uuid>,
+        trail: &Trail,
+    ) -> Result<Receipt, RecordError> {
+        let input: &RawValue = serde_json::from_str(judged.input)?;
+        let allowed = forward.is_some() || replayed_of.is_some();
+        let record = DecisionRecord {
+            verdict: if allowed { "allow" } else { "deny" },
+            input: self.recorder.inline(input).await?,
+            decision: judged.decision,
+            policy: &judged.policy.reference,
+            config: &self.config.digest,
+            catalogue: &self.catalogue,
+            reads: judged.reads,
+            forward,
+            refusal,
+            replayed_of,
+        };
+        let priority = match asked.class {
+            Class::Restore | Class::Undelete => Priority::Restore,
+            _ => Priority::Normal,
+        };
+        self.recorder.write(Kind::Decision, trail.id, &record, priority).await
+    }
+}
+
+fn forward(request: &UpstreamRequest, trail: &Trail) -> Forward {
+    let (path, query) = request
+        .path_and_query
+        .split_once('?')
+        .unwrap_or((&request.path_and_query, ""));
+    Forward {
+        method: request.method.as_str().to_owned(),
+        path: path.to_owned(),
+        query: query.to_owned(),
+        body_sha256: crate::digest::sha256_hex(request.body.as_deref().unwrap_or_default()),
+        client_request_id: trail.id,
+    }
+}
+
+/// Puts the receipt into an answer: each caller is a witness of the log.
+pub(super) fn with_receipt(mut answer: Answer, receipt: &Receipt) -> Answer {
+    if let Ok(value) = http::HeaderValue::try_from(receipt.to_string()) {
+        answer.headers_mut().insert(RECEIPT, value);
+    }
+    answer
+}
+
+/// The refusal of a request whose record did not become durable.
+pub(super) fn log_unavailable(error: &RecordError) -> Box<Refusal> {
+    let refusal = Refusal::unavailable(
+        "log-unavailable",
+        format!("the decision could not be recorded, so nothing was forwarded: {error}"),
+    );
+    Box::new(refusal)
+}

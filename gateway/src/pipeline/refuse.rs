@@ -1,0 +1,134 @@
+//! The single exit of refusals: recorded once, rendered once.
+//!
+//! A stranger cannot fill the disk: of refusals before authentication the first
+//! few of a source, reason and minute are full records, the rest are counted.
+//! A token that a configured issuer did sign is always a full record.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use uuid::Uuid;
+use vaultgate_decision_log::{Kind, Priority};
+
+use super::Pipeline;
+use super::arrival::Arrival;
+use super::trail::{AskedNote, Bearer, Trail};
+use crate::admit::{Disposition, RefusalLedger};
+use crate::listener::Answer;
+use crate::recorder::RefusalNote;
+use crate::refusal::{Refusal, Verdict};
+
+/// Longest part of a target that a refusal's record keeps, bytes.
+const MAX_TARGET: usize = 2 << 10;
+
+/// Which refusals are full records and which are counted.
+pub(crate) type Ledger = Arc<RefusalLedger>;
+
+#[derive(Serialize)]
+struct RefusalRecord<'r> {
+    refusal: RefusalNote,
+    principal: Option<&'r vaultgate_pdp::Principal>,
+    bearer: Option<&'r Bearer>,
+    operation: Option<&'r AskedNote>,
+    request: RequestNote<'r>,
+}
+
+#[derive(Serialize)]
+struct RequestNote<'r> {
+    method: &'r str,
+    target: &'r str,
+    remote: String,
+    tls: &'static str,
+    http: &'static str,
+}
+
+#[derive(Serialize)]
+struct CountRecord<'r> {
+    aggregated: bool,
+    source: String,
+    reason: &'r str,
+    minute: String,
+    count: u64,
+}
+
+impl Pipeline {
+    /// Records and renders a refusal.
+    pub(super) async fn refuse(
+        &self,
+        arrival: &Arrival,
+        mut trail: Trail,
+        refusal: Refusal,
+    ) -> Answer {
+        let took = self.clock.monotonic().saturating_duration_since(trail.began);
+        self.metrics.request(
+            trail.class(),
+            refusal.verdict.as_str(),
+            refusal.reason,
+            took.as_secs_f64(),
+        );
+        // A denied request's decision is its record already.
+        if trail.receipt.is_none() && self.wants_full_record(arrival, &trail, &refusal) {
+            let kind = match trail.caller {
+                Some(_) => Kind::Refusal,
+                None => Kind::Unauthenticated,
+            };
+            let record = refusal_record(arrival, &trail, &refusal);
+            match self.recorder.write(kind, trail.id, &record, Priority::Normal).await {
+                Ok(receipt) => trail.receipt = Some(receipt.to_string()),
+                // Refused either way: nothing was forwarded that lacks a record.
+                Err(error) => tracing::error!(%error, "a refusal was not recorded"),
+            }
+        }
+        let id = trail.receipt.is_some().then_some(trail.id);
+        refusal.render(id, trail.receipt.as_deref())
+    }
+
+    fn wants_full_record(&self, arrival: &Arrival, trail: &Trail, refusal: &Refusal) -> bool {
+        let always = trail.signed || (trail.caller.is_some() && refusal.verdict != Verdict::Limit);
+        let source = arrival.peer.source.ip();
+        always || self.ledger.note(source, refusal.reason, arrival.at) == Disposition::Full
+    }
+
+    /// Writes the counts of refusals that were not recorded one by one.
+    pub(crate) fn flush_counts(&self) {
+        for count in self.ledger.drain(self.clock.now()) {
+            let record = CountRecord {
+                aggregated: true,
+                source: count.source.to_string(),
+                reason: count.reason,
+                minute: count.minute.to_string(),
+                count: count.count,
+            };
+            self.recorder.note(Kind::Unauthenticated, Uuid::now_v7(), &record);
+        }
+    }
+}
+
+fn refusal_record<'r>(
+    arrival: &'r Arrival,
+    trail: &'r Trail,
+    refusal: &Refusal,
+) -> RefusalRecord<'r> {
+    RefusalRecord {
+        refusal: RefusalNote::of(refusal),
+        principal: trail.caller.as_deref(),
+        bearer: trail.bearer.as_ref(),
+        operation: trail.asked.as_ref(),
+        request: RequestNote {
+            method: arrival.method.as_str(),
+            target: clip(&arrival.target),
+            remote: arrival.peer.source.ip().to_string(),
+            tls: arrival.peer.tls,
+            http: arrival.http,
+        },
+    }
+}
+
+/// The first bytes of a target, cut between characters.
+fn clip(target: &str) -> &str {
+    let mut end = target.len().min(MAX_TARGET);
+    while !target.is_char_boundary(end) {
+        end -= 1;
+    }
+    target.get(..end).unwrap_or_default()
+}

@@ -1,0 +1,67 @@
+//! What is known of a request so far: what its refusal and its record will tell.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+use uuid::Uuid;
+use vaultgate_pdp::Principal;
+
+/// The traces that a request leaves behind on its way.
+pub(crate) struct Trail {
+    /// The decision's id, made before anything is known: it is also the request
+    /// id that Azure sees, so that Azure's own logs name the decision.
+    pub(crate) id: Uuid,
+    /// When the request's head was complete.
+    pub(crate) began: Instant,
+    /// The caller, once authenticated.
+    pub(crate) caller: Option<Arc<Principal>>,
+    /// What was asked, once classified.
+    pub(crate) asked: Option<AskedNote>,
+    /// The receipt of the decision's record, once durable.
+    pub(crate) receipt: Option<String>,
+    /// Whether a token was signed by a configured issuer though it was refused.
+    pub(crate) signed: bool,
+    /// What a refused but signed token said of its bearer.
+    pub(crate) bearer: Option<Bearer>,
+}
+
+/// The operation, as a refusal's record names it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct AskedNote {
+    /// RBAC action.
+    pub(crate) name: String,
+    /// Class of the operation.
+    pub(crate) class: &'static str,
+    /// ARM id of the resource.
+    pub(crate) resource: String,
+}
+
+/// Who a refused token spoke for.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Bearer {
+    /// Issuer that signed it.
+    pub(crate) issuer: String,
+    /// Subject, where the token names one.
+    pub(crate) subject: Option<String>,
+}
+
+impl Trail {
+    /// A request of which nothing is known yet.
+    pub(crate) fn new(began: Instant) -> Trail {
+        Trail {
+            id: Uuid::now_v7(),
+            began,
+            caller: None,
+            asked: None,
+            receipt: None,
+            signed: false,
+            bearer: None,
+        }
+    }
+
+    /// The class for metrics: a closed set.
+    pub(crate) fn class(&self) -> &'static str {
+        self.asked.as_ref().map_or("none", |asked| asked.class)
+    }
+}

@@ -1,0 +1,227 @@
+//! Where the policy comes from: a folder, watched, swapped whole or not at all.
+//!
+//! A bundle is tried in a child process first: a recursive function would abort
+//! the process that evaluates it. A bundle that fails never replaces a good one,
+//! and every activated bundle is kept beside the log by its digest.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use notify::Watcher as _;
+use serde::Serialize;
+use tokio::sync::{mpsc, watch};
+use uuid::Uuid;
+use vaultgate_decision_log::{Kind, Priority};
+use vaultgate_pdp::{Bundle, ENGINE, Limits, Policy};
+
+use crate::recorder::{PolicyRef, Recorder};
+
+/// Address space that a bundle may use while it is tried, bytes.
+pub(crate) const TRIAL_ADDRESS_SPACE: u64 = 4 << 30;
+/// Longest trial of a bundle.
+const TRIAL_TIME: Duration = Duration::from_secs(20);
+/// Changes of a folder within this time are one change.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// Why a bundle was not activated.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PolicyError {
+    /// The trial in a child process found problems.
+    #[error("the bundle in `{dir}` was not taken:\n{problems}")]
+    Rejected {
+        /// The bundle's folder.
+        dir: PathBuf,
+        /// The problems, one a line.
+        problems: String,
+    },
+    /// The trial process died or took too long: the bundle is to blame.
+    #[error("the bundle in `{dir}` ended its trial process: {how}")]
+    Trial {
+        /// The bundle's folder.
+        dir: PathBuf,
+        /// How it ended.
+        how: String,
+    },
+    /// The activation could not be recorded.
+    #[error("the activation could not be recorded: {0}")]
+    Record(#[from] crate::recorder::RecordError),
+}
+
+/// The active policy.
+#[derive(Clone)]
+pub(crate) struct Active {
+    /// The admitted bundle.
+    pub(crate) policy: Arc<Policy>,
+    /// What records say of it.
+    pub(crate) reference: Arc<PolicyRef>,
+}
+
+/// Hands out the active policy and replaces it.
+pub(crate) struct PolicySource {
+    dir: PathBuf,
+    limits: Limits,
+    active: ArcSwap<Active>,
+}
+
+impl PolicySource {
+    /// Tries and activates the bundle in `dir`; the activation is recorded.
+    pub(crate) async fn open(
+        dir: &Path,
+        limits: Limits,
+        recorder: &Recorder,
+    ) -> Result<PolicySource, PolicyError> {
+        let active = activate(dir, &limits, None, recorder).await?;
+        Ok(PolicySource {
+            dir: dir.to_owned(),
+            limits,
+            active: ArcSwap::from_pointee(active),
+        })
+    }
+
+    /// The active policy: taken once, it serves a whole request.
+    pub(crate) fn current(&self) -> Arc<Active> {
+        self.active.load_full()
+    }
+
+    /// Takes over a changed folder, until `stop` turns true.
+    pub(crate) async fn watch(self: Arc<Self>, recorder: Recorder, mut stop: watch::Receiver<bool>) {
+        let (changed, mut changes) = mpsc::channel(1);
+        let watcher = notify::recommended_watcher(move |_| {
+            // A full channel already holds a change to look at.
+            let _ = changed.try_send(());
+        });
+        let watching = watcher.and_then(|mut watcher| {
+            watcher.watch(&self.dir, notify::RecursiveMode::Recursive)?;
+            Ok(watcher)
+        });
+        let _watcher = match watching {
+            Ok(watcher) => watcher,
+            Err(error) => {
+                tracing::error!(%error, "the policy folder is not watched: restart to change policy");
+                return;
+            }
+        };
+        loop {
+            tokio::select! {
+                change = changes.recv() => if change.is_none() { return },
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            tokio::time::sleep(SETTLE).await;
+            while changes.try_recv().is_ok() {}
+            self.reload(&recorder).await;
+        }
+    }
+
+    /// Tries the folder's bundle and swaps it in if it is good and new.
+    pub(crate) async fn reload(&self, recorder: &Recorder) {
+        let current = self.current();
+        match Bundle::load(&self.dir) {
+            Ok(bundle) if bundle.digest() == current.reference.bundle => return,
+            _ => {}
+        }
+        let from = Some(current.reference.bundle.clone());
+        match activate(&self.dir, &self.limits, from, recorder).await {
+            Ok(active) => {
+                tracing::info!(bundle = active.reference.bundle, "policy activated");
+                self.active.store(Arc::new(active));
+            }
+            Err(error) => {
+                tracing::error!(%error, "policy not activated, the one in force stays");
+                recorder.note(
+                    Kind::Policy,
+                    Uuid::now_v7(),
+                    &PolicyRecord {
+                        event: "rejected",
+                        bundle: None,
+                        revision: None,
+                        engine: ENGINE,
+                        replaces: Some(current.reference.bundle.clone()),
+                        problem: Some(error.to_string()),
+                    },
+                );
+            }
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct PolicyRecord {
+    event: &'static str,
+    bundle: Option<String>,
+    revision: Option<String>,
+    engine: &'static str,
+    replaces: Option<String>,
+    problem: Option<String>,
+}
+
+async fn activate(
+    dir: &Path,
+    limits: &Limits,
+    replaces: Option<String>,
+    recorder: &Recorder,
+) -> Result<Active, PolicyError> {
+    let rejected = |problems: String| PolicyError::Rejected {
+        dir: dir.to_owned(),
+        problems,
+    };
+    let bundle = Bundle::load(dir).map_err(|error| rejected(error.to_string()))?;
+    try_in_child(dir).await?;
+    let reference = PolicyRef {
+        bundle: bundle.digest().to_owned(),
+        revision: bundle.revision().to_owned(),
+        engine: ENGINE,
+    };
+    let archive = bundle.to_archive_bytes();
+    let policy = Policy::admit(bundle, limits).map_err(|error| rejected(error.to_string()))?;
+    recorder.keep("bundle", archive).await?;
+    let record = PolicyRecord {
+        event: "activated",
+        bundle: Some(reference.bundle.clone()),
+        revision: Some(reference.revision.clone()),
+        engine: ENGINE,
+        replaces,
+        problem: None,
+    };
+    recorder
+        .write(Kind::Policy, Uuid::now_v7(), &record, Priority::Restore)
+        .await?;
+    Ok(Active {
+        policy: Arc::new(policy),
+        reference: Arc::new(reference),
+    })
+}
+
+/// Admits and probes the bundle in a process of its own, with little memory and
+/// time: what kills that process must not kill the gateway.
+async fn try_in_child(dir: &Path) -> Result<(), PolicyError> {
+    let ended = |how: String| PolicyError::Trial {
+        dir: dir.to_owned(),
+        how,
+    };
+    let program = std::env::current_exe().map_err(|error| ended(error.to_string()))?;
+    let child = tokio::process::Command::new(program)
+        .args(["policy", "trial"])
+        .arg(dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| ended(error.to_string()))?;
+    let output = match tokio::time::timeout(TRIAL_TIME, child.wait_with_output()).await {
+        Ok(Ok(output)) => output,
+        Ok(Err(error)) => return Err(ended(error.to_string())),
+        Err(_) => return Err(ended(format!("no result within {TRIAL_TIME:?}"))),
+    };
+    match output.status.code() {
+        Some(0) => Ok(()),
+        Some(1) => Err(PolicyError::Rejected {
+            dir: dir.to_owned(),
+            problems: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        }),
+        _ => Err(ended(output.status.to_string())),
+    }
+}

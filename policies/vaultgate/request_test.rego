@@ -1,0 +1,78 @@
+# Requests for the tests of this package. Not loaded to decide.
+package vaultgate_test.request
+
+import rego.v1
+
+prod := "/subscriptions/22222222-2222-2222-2222-222222222222"
+
+staging := "/subscriptions/33333333-3333-3333-3333-333333333333"
+
+vault := concat("", [prod, "/resourceGroups/rg1/providers/Microsoft.RecoveryServices/vaults/v1"])
+
+item := concat("", [vault, "/backupFabrics/Azure/protectionContainers/c/protectedItems/i"])
+
+staging_account := concat("", [
+	staging,
+	"/resourceGroups/landing/providers/Microsoft.Storage/storageAccounts/stagingsa",
+])
+
+foreign_account := "/subscriptions/66666666-6666-6666-6666-666666666666/resourceGroups/x/providers/Microsoft.Storage/storageAccounts/y"
+
+classes := {
+	"read", "validate", "snapshot", "restore", "protect", "weaken", "delete",
+	"undelete", "configure", "guard", "cancel", "disclose", "move",
+}
+
+principal(kind, roles) := {
+	"issuer": "https://idp.example", "subject": "s-1", "person": null, "kind": kind,
+	"tenant": null, "app": null, "roles": roles, "groups": [], "scopes": [],
+	"acr": null, "auth_time": null, "actors": [], "bound": "none",
+}
+
+operator := principal("human", ["backup.operator"])
+
+reader := principal("human", ["backup.reader"])
+
+agent := principal("agent", ["backup.agent"])
+
+flow := principal("flow", ["backup.flow"])
+
+stranger := principal("human", [])
+
+# A request that only its principal, class and resource make interesting.
+request(who, class, id) := {
+	"schema": "vaultgate.input/1", "now": "2026-11-23T03:00:00.000Z",
+	"principal": who,
+	"operation": {
+		"name": "Microsoft.RecoveryServices/vaults/x/action", "class": class,
+		"method": "POST", "api_version": "2026-08-01", "reversible": true,
+		"body_unknown": [],
+	},
+	"resource": {
+		"id": id, "subscription": split(id, "/")[2], "resource_group": "rg1",
+		"vault": vault, "type": "Microsoft.RecoveryServices/vaults", "item": null, "workload": null,
+		"region": "westeurope", "tags": {},
+	},
+	"request": {"body": null, "before": null, "delta": {}, "restore": null},
+	"facts": {
+		"vault": {"status": "ok"}, "item": {"status": "unavailable"},
+		"estate": {"status": "unavailable"},
+	},
+	"activity": {}, "flow": null, "approval": null, "preflight": false,
+	"claimed": {}, "transport": {"remote": "192.0.2.1", "tls": "1.3", "http": "2"},
+}
+
+# A restore of a kind to a target.
+restore(who, kind, target, crosses) := object.union(
+	request(who, "restore", item),
+	{"request": {"restore": {"kind": kind, "target": target, "crosses": crosses}}},
+)
+
+# The same with a body.
+restore_with(who, kind, target, body) := object.union(
+	restore(who, kind, target, []),
+	{"request": {"body": body}},
+)
+
+# The codes of a decision's denials.
+codes(decision) := {reason.code | some reason in decision.deny}

@@ -1,0 +1,46 @@
+package vaultgate
+
+import rego.v1
+
+# Denials for what is asked.
+
+# METADATA
+# title: Unknown members in the body
+# description: |
+#   The body holds members that the catalogue of operations does not know. What
+#   they would do is not known either.
+# custom:
+#   code: body-unknown
+#   severity: high
+#   control: [SOC2 CC6.1, ISO27001 A.8.26]
+deny contains {
+	"code": "body-unknown",
+	"message": sprintf(
+		"the body holds members that are not known here (%s); leave them out, or use a version of the gateway that knows them",
+		[concat(", ", input.operation.body_unknown)],
+	),
+	"control": ["SOC2 CC6.1", "ISO27001 A.8.26"],
+	"rule": "data.vaultgate.deny",
+} if {
+	changes
+	count(input.operation.body_unknown) > 0
+}
+
+# METADATA
+# title: Facts unavailable
+# description: |
+#   Azure did not tell how the vault is protected. Changes wait until it does.
+#   Snapshots and restores go on: they are what an outage needs.
+# custom:
+#   code: facts-unavailable
+#   severity: high
+#   control: [SOC2 CC7.2, ISO27001 A.8.13]
+deny contains {
+	"code": "facts-unavailable",
+	"message": "the state of the vault could not be read from Azure just now, and this change depends on it; try again in a minute",
+	"control": ["SOC2 CC7.2", "ISO27001 A.8.13"],
+	"rule": "data.vaultgate.deny",
+} if {
+	not input.operation.class in {"read", "validate", "snapshot", "restore"}
+	not input.facts.vault.status == "ok"
+}

@@ -1,0 +1,116 @@
+package vaultgate_test.restore
+
+import rego.v1
+
+import data.vaultgate
+import data.vaultgate_test.request as testing
+
+codes(asked) := testing.codes(decision) if {
+	decision := vaultgate.decision with input as asked
+}
+
+original := {"resource": null, "storage_account": null, "region": "westeurope"}
+
+to_staging := {"resource": null, "storage_account": testing.staging_account, "region": "westeurope"}
+
+in_place(who) := testing.restore(who, "original", original, [])
+
+home_account := concat("", [testing.prod, "/resourceGroups/rg1/providers/Microsoft.Storage/storageAccounts/sa1"])
+
+test_restores_in_place_are_allowed if {
+	vaultgate.decision.allow with input as in_place(testing.operator)
+	near := object.union(original, {"storage_account": home_account})
+	vaultgate.decision.allow with input as testing.restore(testing.operator, "original", near, ["resource_group"])
+}
+
+test_restores_to_the_landing_zone_are_allowed if {
+	vaultgate.decision.allow with input as testing.restore(testing.operator, "disks", to_staging, ["subscription"])
+	group := {"resource_group": concat("", [testing.staging, "/resourceGroups/LANDING"])}
+	vaultgate.decision.allow with input as testing.restore(testing.operator, "alternate", group, ["subscription"])
+	files := {"properties": {"url": "https://StagingSA.blob.core.windows.net/restored"}}
+	vaultgate.decision.allow with input as testing.restore_with(testing.operator, "files", to_staging, files)
+}
+
+test_restore_target_not_listed_denies_foreign_targets if {
+	targets := [
+		{"storage_account": testing.foreign_account},
+		{"resource_group": concat("", [testing.prod, "/resourceGroups/rg1"])},
+		{"storage_account": home_account},
+		{"region": "westeurope"},
+		{"note": "landing"},
+		# One listed name does not cover for another that is not.
+		object.union(to_staging, {"resource_group": testing.prod}),
+		object.union(to_staging, {"deep": [{"virtual_network": testing.foreign_account}]}),
+		{},
+	]
+	every target in targets {
+		codes(testing.restore(testing.operator, "alternate", target, [])) == {"restore-target-not-listed"}
+	}
+}
+
+test_restore_target_not_listed_denies_what_is_not_in_place if {
+	through := object.union(original, {"storage_account": testing.foreign_account})
+	codes(testing.restore(testing.operator, "original", through, [])) == {"restore-target-not-listed"}
+	codes(testing.restore(testing.operator, "original", original, ["region"])) == {"restore-target-not-listed"}
+	codes(testing.request(testing.operator, "restore", testing.item)) == {"restore-target-not-listed"}
+	every kind in ["unknown", "files", "cross-region", "Original", null] {
+		codes(testing.restore(testing.operator, kind, original, [])) == {"restore-target-not-listed"}
+	}
+}
+
+# Whatever member carries it away: the whole body is looked through.
+test_restore_target_not_listed_denies_foreign_names_in_the_body if {
+	bodies := [
+		{"properties": {"identityBasedRestoreDetails": {"targetStorageAccountId": testing.foreign_account}}},
+		{"a": [{"b": upper(testing.foreign_account)}]},
+		{"url": "https://evil.blob.core.windows.net/c"},
+		{"url": "HTTPS://evil.example"},
+		{"url": "https://stagingsa.blob.core.windows.net@evil.example/"},
+		{"url": "https://stagingsa.blob.core.windows.net.evil.example/"},
+		{"url": concat("", ["https://management.azure.com", testing.foreign_account])},
+	]
+	every body in bodies {
+		codes(testing.restore_with(testing.operator, "original", original, body)) == {"restore-target-not-listed"}
+		codes(testing.restore_with(testing.operator, "disks", to_staging, body)) == {"restore-target-not-listed"}
+	}
+	home := {"properties": {"sourceResourceId": testing.item, "recoveryPointId": "1"}}
+	codes(testing.restore_with(testing.operator, "disks", to_staging, home)) == set()
+}
+
+test_restore_target_not_listed_spares_other_classes if {
+	codes(testing.request(testing.operator, "snapshot", testing.item)) == set()
+}
+
+test_restore_crosses_tenant_denies if {
+	asked := testing.restore(testing.operator, "disks", to_staging, ["subscription", "tenant"])
+	codes(asked) == {"restore-crosses-tenant"}
+}
+
+test_restore_crosses_tenant_spares_the_own_tenant if {
+	codes(testing.restore(testing.operator, "disks", to_staging, ["subscription"])) == set()
+}
+
+test_agent_restore_needs_human_denies if {
+	every kind in ["agent", "unknown"] {
+		"agent-restore-needs-human" in codes(in_place(testing.principal(kind, ["backup.operator"])))
+	}
+	through := object.union(testing.operator, {"actors": [{"issuer": "https://idp.example", "subject": "bot"}]})
+	codes(in_place(through)) == {"agent-restore-needs-human"}
+}
+
+test_agent_restore_needs_human_spares_people_services_and_flows if {
+	every kind in ["human", "workload", "flow"] {
+		codes(in_place(testing.principal(kind, ["backup.operator"]))) == set()
+	}
+}
+
+test_restores_go_on_without_facts if {
+	asked := object.union(in_place(testing.operator), {"facts": {"vault": {"status": "unavailable"}}})
+	vaultgate.decision.allow with input as asked
+}
+
+test_only_the_operator_role_restores if {
+	every role in ["backup.reader", "backup.agent", "backup.flow", "backup.soc"] {
+		codes(in_place(testing.principal("human", [role]))) == {"class-not-granted"}
+	}
+}

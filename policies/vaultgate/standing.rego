@@ -1,0 +1,104 @@
+package vaultgate
+
+import rego.v1
+
+# Denials for who asks.
+
+# METADATA
+# title: No role
+# description: Nothing binds the principal, its roles or its groups.
+# custom:
+#   code: no-role
+#   severity: low
+#   control: [SOC2 CC6.1, ISO27001 A.5.15]
+deny contains {
+	"code": "no-role",
+	"message": "you have no role here; ask the owners of the policy to bind one of your roles or groups in `bindings`",
+	"control": ["SOC2 CC6.1", "ISO27001 A.5.15"],
+	"rule": "data.vaultgate.deny",
+} if {
+	count(bound) == 0
+}
+
+# METADATA
+# title: Class not granted
+# description: None of the principal's roles may do operations of this class.
+# custom:
+#   code: class-not-granted
+#   severity: medium
+#   control: [SOC2 CC6.1, SOC2 CC6.3, ISO27001 A.5.15]
+deny contains {
+	"code": "class-not-granted",
+	"message": sprintf(
+		"none of your roles (%s) may do operations of class `%s`; ask for a role that may",
+		[concat(", ", sort({binding.role | some binding in bound})), input.operation.class],
+	),
+	"control": ["SOC2 CC6.1", "SOC2 CC6.3", "ISO27001 A.5.15"],
+	"rule": "data.vaultgate.deny",
+} if {
+	count(bound) > 0
+	count(able) == 0
+}
+
+# METADATA
+# title: Scope not bound
+# description: A role may do it, but is not bound at or above this resource.
+# custom:
+#   code: scope-not-bound
+#   severity: medium
+#   control: [SOC2 CC6.1, SOC2 CC6.3, ISO27001 A.8.3]
+deny contains {
+	"code": "scope-not-bound",
+	"message": sprintf(
+		"your roles may do this, but not on `%s`; ask for a binding whose scope is that resource, its resource group or its subscription",
+		[input.resource.id],
+	),
+	"control": ["SOC2 CC6.1", "SOC2 CC6.3", "ISO27001 A.8.3"],
+	"rule": "data.vaultgate.deny",
+} if {
+	count(able) > 0
+	count(grants) == 0
+}
+
+# METADATA
+# title: Unknown kind
+# description: |
+#   The configuration does not say whether a person, a service, an agent or a
+#   flow stands behind the principal. It may look, and change nothing.
+# custom:
+#   code: unknown-kind
+#   severity: high
+#   control: [SOC2 CC6.1, ISO27001 A.5.16]
+deny contains {
+	"code": "unknown-kind",
+	"message": "it is not known what stands behind this token, so it may only read; list its issuer and app in the gateway's configuration",
+	"control": ["SOC2 CC6.1", "ISO27001 A.5.16"],
+	"rule": "data.vaultgate.deny",
+} if {
+	changes
+	not input.principal.kind in {"human", "workload", "agent", "flow"}
+}
+
+# METADATA
+# title: Flow not covered
+# description: The reviewed definition of the flow does not contain this request.
+# custom:
+#   code: flow-not-covered
+#   severity: high
+#   control: [SOC2 CC8.1, ISO27001 A.8.32]
+deny contains {
+	"code": "flow-not-covered",
+	"message": sprintf(
+		"the reviewed definition of the flow `%s` does not contain this request; have the definition reviewed with it",
+		[input.flow.name],
+	),
+	"control": ["SOC2 CC8.1", "ISO27001 A.8.32"],
+	"rule": "data.vaultgate.deny",
+} if {
+	changes
+	input.flow != null
+	not input.flow.covers == true
+}
+
+# Whether the request could change anything. A class that is not known could.
+changes if not input.operation.class in {"read", "validate"}

@@ -1,0 +1,182 @@
+//! The promises, each a test named after it.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Setup, VAULT, VERSION, World, item, repository};
+
+/// Marks every token that the emulator gives to the gateway's own identities.
+const CANARY: &str = "azcanary";
+
+fn backup() -> Value {
+    json!({"properties": {"objectType": "IaasVMBackupRequest",
+        "recoveryPointExpiryTimeInUTC": "2027-02-01T00:00:00Z"}})
+}
+
+async fn allowing_deletes() -> World {
+    World::with(Setup {
+        policies: Some(repository().join("tests/bundles/allow-deletes")),
+        ..Setup::default()
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_unrecorded() {
+    let world = World::start().await;
+    let operator = world.persona("operator");
+    operator.get(&format!("{VAULT}/backupJobs?{VERSION}")).await.expect(200, "allow");
+    let target = format!("{}/backup?{VERSION}", item("vm1"));
+    let answer = operator.post(&target, &backup()).await;
+    answer.expect(202, "allow");
+    let id = answer.header("x-vaultgate-decision-id").to_owned();
+    let journal = world.sim.journal();
+    let sent = journal.iter().find(|e| e.client_request_id.as_deref() == Some(&id));
+    let sent = sent.expect("Azure sees the decision's id");
+    let record = world.record(|r| r["kind"] == "decision" && r["id"] == id.as_str()).await;
+    assert_eq!(record["verdict"], "allow");
+    assert_eq!(record["forward"]["path"], sent.path);
+    assert_eq!(record["forward"]["body_sha256"], sent.body_sha256);
+    world.record(|r| r["kind"] == "outcome" && r["decision"] == id.as_str()).await;
+    world.assert_oracle_holds();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_is_of_the_recorded_line() {
+    let world = World::start().await;
+    let answer = world.persona("reader").get(&format!("{VAULT}?api-version=2026-07-01")).await;
+    answer.expect(200, "allow");
+    let receipt = answer.header("x-vaultgate-receipt");
+    let receipt = vaultgate_decision_log::Receipt::parse(receipt).unwrap();
+    let lines = vaultgate_decision_log::read::Records::open(&world.log_dir(), receipt.index);
+    let line = lines.unwrap().next().unwrap().unwrap();
+    assert!(receipt.is_of(&line.leaf));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_understood_is_refused() {
+    let world = World::start().await;
+    let operator = world.persona("operator");
+    for (method, target) in [
+        (Method::PUT, format!("{VAULT}/somethingNew/x?{VERSION}")),
+        (Method::POST, "/batch?api-version=2020-06-01".to_owned()),
+        (Method::DELETE, format!("{VAULT}/providers/Microsoft.Authorization/locks/l1?{VERSION}")),
+        (Method::GET, format!("{VAULT}/backupJobs/../backupconfig/vaultconfig?{VERSION}")),
+        (Method::GET, format!("{VAULT}%2FbackupJobs?{VERSION}")),
+    ] {
+        let answer = operator.send(method, &target, Some(&json!({})), &[]).await;
+        assert!(answer.status.is_client_error(), "{target}: {}", answer.text());
+        assert_ne!(answer.reason(), "", "{target} has no reason");
+    }
+    assert_eq!(world.forwarded(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_means_once_under_a_budget_of_one() {
+    let world = allowing_deletes().await;
+    let operator = world.persona("operator");
+    let target = format!("{}?{VERSION}", item("vm1"));
+    let attempts = (0..200).map(|_| {
+        let (operator, target) = (operator.clone(), target.clone());
+        tokio::spawn(async move { operator.send(Method::DELETE, &target, None, &[]).await })
+    });
+    let mut allowed = 0;
+    for attempt in attempts.collect::<Vec<_>>() {
+        let answer = attempt.await.unwrap();
+        allowed += usize::from(answer.header("x-vaultgate-decision") == "allow");
+    }
+    let deletes = world.sim.journal().into_iter().filter(|entry| entry.method == "DELETE");
+    assert_eq!((allowed, deletes.count()), (1, 1));
+    world.assert_oracle_holds();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_request_id_and_two_items_are_two_jobs() {
+    let world = World::start().await;
+    let operator = world.persona("operator");
+    let id = [("x-ms-client-request-id", "6f1a2b3c-0000-4000-8000-000000000001")];
+    for vm in ["vm1", "vm2"] {
+        let target = format!("{}/backup?{VERSION}", item(vm));
+        let answer = operator.send(Method::POST, &target, Some(&backup()), &id).await;
+        answer.expect(202, "allow");
+    }
+    assert_eq!(world.forwarded(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policy_faults_deny() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(
+        folder.path().join("faulty.rego"),
+        "package vaultgate\n\nimport rego.v1\n\n\
+         decision := {\"allow\": true, \"deny\": [], \"grants\": [\"all\"], \"obligations\": []} if {\n\
+         \tto_number(input.principal.subject) > 0\n}\n",
+    )
+    .unwrap();
+    std::fs::write(folder.path().join(".manifest"), "{\"roots\": [\"vaultgate\"]}").unwrap();
+    let world = World::with(Setup {
+        policies: Some(folder.path().to_owned()),
+        ..Setup::default()
+    })
+    .await;
+    let answer = world.persona("operator").get(&format!("{VAULT}/backupJobs?{VERSION}")).await;
+    answer.expect(403, "deny");
+    assert_eq!(answer.reason(), "policy-error");
+    assert_eq!(world.forwarded(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_stay_put() {
+    let world = World::start().await;
+    let mut seen = String::new();
+    for persona in ["operator", "reader", "agent", "stranger"] {
+        let client = world.persona(persona);
+        for target in [
+            format!("{VAULT}/backupJobs?{VERSION}"),
+            format!("{VAULT}?api-version=2026-07-01"),
+            format!("{}/recoveryPoints?{VERSION}", item("vm1")),
+        ] {
+            let answer = client.get(&target).await;
+            seen.push_str(&format!("{:?}{}", answer.headers, answer.text()));
+        }
+    }
+    let plain = |path: &str| std::fs::read_to_string(world.folder().join(path)).unwrap();
+    seen.push_str(&plain("gateway.err"));
+    seen.push_str(&serde_json::to_string(&world.records()).unwrap());
+    assert!(!seen.contains(CANARY), "the Azure credential leaked");
+    // The search itself finds a leak when there is one.
+    seen.push_str("Bearer azcanary.operator.00");
+    assert!(seen.contains(CANARY));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_written_forwards_nothing() {
+    let mut world = World::start().await;
+    let operator = world.persona("operator");
+    operator.get(&format!("{VAULT}/backupJobs?{VERSION}")).await.expect(200, "allow");
+    let before = world.forwarded();
+    // The next append meets a file that may not grow.
+    let limited = std::process::Command::new("prlimit")
+        .args(["--pid", &world.gateway.pid().to_string(), "--fsize=1:1"])
+        .status();
+    if !limited.is_ok_and(|status| status.success()) {
+        assert!(std::env::var_os("CI").is_none(), "prlimit is needed");
+        return;
+    }
+    let answer = operator.get(&format!("{VAULT}/backupJobs?{VERSION}")).await;
+    answer.expect(503, "error");
+    assert_eq!(answer.reason(), "log-unavailable");
+    assert_eq!(world.forwarded(), before);
+    world.restart();
+    operator.with_token(&world.sim.token(&vaultgate_sim::TokenRequest::new("operator", vaultgate_sim::Issuer::Oidc)).unwrap());
+    let again = world.persona("operator").get(&format!("{VAULT}/backupJobs?{VERSION}")).await;
+    again.expect(200, "allow");
+    world.assert_oracle_holds();
+}

@@ -1,0 +1,182 @@
+#!/usr/bin/env python3
+"""The oracle must be able to fail: an honest journal passes, each doctored one is caught.
+
+The journals and records beside this file were made by hand. What is doctored further
+here (an altered body, a record too late, a gap in the log) starts from the honest ones.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+RECORDS = os.path.join(HERE, "records")
+HONEST = os.path.join(HERE, "journals", "honest.json")
+DECISION = "0199a1b2-0000-7000-8000-000000000003"
+
+
+def ask(journal, log=RECORDS):
+    command = [sys.executable, "-S", os.path.join(HERE, "oracle.py")]
+    command += ["--journal", journal, "--log", log]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+class Journals(unittest.TestCase):
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+
+    def judged(self, change):
+        """The verdict on the honest journal after `change`."""
+        with open(HONEST, encoding="utf-8") as file:
+            entries = json.load(file)
+        change(entries)
+        path = os.path.join(self.folder.name, "journal.jsonl")
+        with open(path, "w", encoding="utf-8") as file:
+            file.writelines(json.dumps(entry) + "\n" for entry in entries)
+        return ask(path)
+
+    def caught(self, verdict, *words):
+        code, told = verdict
+        self.assertEqual(code, 1, told)
+        for word in words:
+            self.assertIn(word, told)
+
+    def test_the_honest_journal_passes_in_both_forms(self):
+        code, told = ask(HONEST)
+        self.assertEqual((code, told.split(":")[0]), (0, "ok"), told)
+        self.assertIn("2 requests forwarded, 2 reads observed", told)
+        code, told = self.judged(lambda entries: None)
+        self.assertEqual(code, 0, told)
+
+    def test_a_request_without_a_record_is_caught(self):
+        verdict = ask(os.path.join(HERE, "journals", "sent-without-record.json"))
+        self.caught(verdict, "journal 5", "no decision of this id", "DELETE")
+
+    def test_a_request_sent_twice_is_caught(self):
+        verdict = ask(os.path.join(HERE, "journals", "sent-twice.json"))
+        self.caught(verdict, "journal 5", "sent before, as journal 4")
+
+    def test_a_read_that_is_not_listed_is_caught(self):
+        verdict = ask(os.path.join(HERE, "journals", "read-not-listed.json"))
+        self.caught(verdict, "journal 5", "seq 3 does not list this read")
+
+    def test_every_altered_part_is_caught(self):
+        for part, value in [
+            ("method", "PUT"),
+            ("path", "/subscriptions/x"),
+            ("query", "api-version=2016-12-01"),
+            ("body_sha256", "0" * 64),
+        ]:
+            verdict = self.judged(lambda entries: entries[4].update({part: value}))
+            self.caught(verdict, f"id {DECISION}: {part} is", "seq 4")
+
+    def test_a_record_after_the_fact_is_caught(self):
+        early = {"at": "2026-11-23T03:00:02.199Z"}
+        self.caught(self.judged(lambda entries: entries[4].update(early)), "before seq 4")
+        same = {"at": "2026-11-23T03:00:02.200999Z"}
+        code, told = self.judged(lambda entries: entries[4].update(same))
+        self.assertEqual(code, 0, told)
+
+    def test_what_was_denied_or_replayed_may_not_arrive(self):
+        for place in ("4", "5"):
+            own = f"0199a1b2-0000-7000-8000-00000000000{place}"
+            verdict = self.judged(lambda entries: entries[1].update(client_request_id=own))
+            self.caught(verdict, "forwards nothing")
+
+    def test_the_reader_may_only_get_and_must_be_announced(self):
+        self.caught(self.judged(lambda entries: entries[2].update(method="POST")), "only GET")
+        nobody = {"client_request_id": None}
+        self.caught(self.judged(lambda entries: entries[2].update(nobody)), "no observation")
+
+    def test_nobody_and_unknown_identities_are_caught(self):
+        for identity in ("none", "someone"):
+            verdict = self.judged(lambda entries: entries[1].update(identity=identity))
+            self.caught(verdict, f"identity '{identity}'")
+
+    def test_the_guard_counts_where_it_names_a_decision(self):
+        extra = {"identity": "guard", "client_request_id": "elsewhere"}
+        code, told = self.judged(lambda entries: entries.append(dict(entries[1], **extra)))
+        self.assertEqual(code, 0, told)
+        again = {"identity": "guard", "client_request_id": DECISION}
+        verdict = self.judged(lambda entries: entries.append(dict(entries[4], **again)))
+        self.caught(verdict, "sent before")
+
+
+class Logs(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.log = os.path.join(folder.name, "log")
+        shutil.copytree(RECORDS, self.log)
+        self.first = os.path.join(self.log, "segments", f"{0:020}.jsonl")
+        self.second = os.path.join(self.log, "segments", f"{5:020}.jsonl")
+
+    def lines(self, path, change):
+        with open(path, "rb") as file:
+            lines = file.read().splitlines(keepends=True)
+        change(lines)
+        with open(path, "wb") as file:
+            file.writelines(lines)
+
+    def test_prepared_space_and_a_torn_tail_are_no_records(self):
+        self.lines(self.second, lambda lines: lines.append(b'{"schema":"vaultgate.rec' + bytes(99)))
+        code, told = ask(HONEST, self.log)
+        self.assertEqual(code, 0, told)
+        self.assertIn("8 records", told)
+
+    def test_a_gap_is_caught(self):
+        self.lines(self.first, lambda lines: lines.pop(2))
+        code, told = ask(HONEST, self.log)
+        self.assertEqual(code, 1, told)
+        self.assertIn("seq 2: the record there calls itself 3", told)
+
+    def test_a_missing_segment_is_caught(self):
+        os.remove(self.first)
+        code, told = ask(HONEST, self.log)
+        self.assertEqual(code, 1, told)
+        self.assertIn("record 0 should come next", told)
+
+    def test_a_torn_record_inside_the_log_is_caught(self):
+        self.lines(self.first, lambda lines: lines.append(b'{"schema"'))
+        self.assertEqual(ask(HONEST, self.log)[0], 1)
+
+    def test_a_second_decision_of_one_id_is_caught(self):
+        def again(lines):
+            record = json.loads(lines[1])
+            record["id"] = DECISION
+            lines[1] = json.dumps(record).encode() + b"\n"
+
+        self.lines(self.first, again)
+        code, told = ask(HONEST, self.log)
+        self.assertEqual(code, 1, told)
+        self.assertIn(f"a second decision {DECISION}", told)
+
+    def test_a_member_named_twice_is_no_record(self):
+        twice = b'"verdict":"deny","verdict":"allow"'
+        self.lines(self.first, lambda lines: lines.__setitem__(
+            4, lines[4].replace(b'"verdict":"allow"', twice)))
+        code, told = ask(HONEST, self.log)
+        self.assertEqual(code, 1, told)
+        self.assertIn("seq 4: not a record", told)
+
+    def test_a_denial_that_forwards_is_caught(self):
+        self.lines(self.first, lambda lines: lines.__setitem__(
+            4, lines[4].replace(b'"verdict":"allow"', b'"verdict":"deny"')))
+        code, told = ask(HONEST, self.log)
+        self.assertEqual(code, 1, told)
+        self.assertIn("seq 4 denied it", told)
+
+    def test_what_cannot_be_read_is_no_verdict(self):
+        self.assertEqual(ask(HONEST, os.path.join(self.log, "nowhere"))[0], 2)
+        self.assertEqual(ask(self.first)[0], 2)
+        self.assertEqual(ask(os.path.join(HERE, "journals", "missing.json"))[0], 2)
+
+
+if __name__ == "__main__":
+    unittest.main()
