@@ -46,7 +46,7 @@ pub(crate) fn collect(running: &Running, sim: &SimHandle) -> anyhow::Result<Envi
     ];
     for (name, persona) in TOKENS {
         let mut request = TokenRequest::new(persona, Issuer::Oidc);
-        request.lifetime = TOKEN_LIFETIME_SECONDS;
+        request.lifetime = Some(TOKEN_LIFETIME_SECONDS);
         pairs.push((name.into(), sim.token(&request)?));
     }
     Ok(pairs)
