@@ -9,6 +9,6 @@ mod configuration;
 mod idempotency;
 mod layout;
 mod long_running;
-mod matrix;
+// mod matrix;
 mod preflight;
 mod promises;

@@ -158,6 +158,7 @@ impl Tour<'_> {
     async fn restore_elsewhere(&self) -> anyhow::Result<String> {
         let answer = self.restore_to("rg-elsewhere", "thief").await?;
         expect(&answer, StatusCode::FORBIDDEN, "deny")?;
+        ensure!(answer.reason() == "policy-denied", "reason {}", answer.reason());
         Ok(message(&answer))
     }
 
