@@ -106,13 +106,6 @@ impl Activity {
         self.lock().view(event, Moment::of(now))
     }
 
-    /// Counts an allowed read, whose record has this index, without a reservation.
-    pub(crate) fn observe(&self, event: &ActivityEvent, index: u64, now: Timestamp) {
-        let mut state = self.lock();
-        state.allow(event, Moment::of(now));
-        state.progress.count(index);
-    }
-
     /// Counts a refusal that came before there was anything to reserve. Not applied
     /// again after a restart, because its record has no policy input.
     pub(crate) fn note_refused(&self, principal: &Principal, operation: &str, now: Timestamp) {
@@ -143,7 +136,8 @@ impl Activity {
         state.progress.count(replayed.index);
     }
 
-    /// Keys held, for the metrics.
+    /// Keys held.
+    #[cfg(test)]
     pub(crate) fn keys(&self) -> usize {
         let state = self.lock();
         let tables = [

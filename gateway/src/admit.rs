@@ -27,7 +27,7 @@ use crate::config::limits::{Limits, Rates, Weights};
 
 pub(crate) use arm_budget::ArmBucket;
 pub(crate) use connections::ConnectionCaps;
-pub(crate) use refusals::{Disposition, RefusalLedger};
+pub(crate) use refusals::{Disposition, RefusalLedger, RefusalSource};
 
 use arm_budget::{ArmBudget, Shortage};
 use quota::Quotas;
@@ -90,7 +90,8 @@ impl LimitName {
 }
 
 /// A request that was not given its turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}; try again at {retry_at}")]
 pub(crate) struct Limited {
     /// Which limit it hit.
     pub(crate) limit: LimitName,
@@ -102,6 +103,14 @@ pub(crate) struct Limited {
     pub(crate) detail: String,
 }
 
+/// Longest time that a 429 of Azure is believed for, and what one without a time means.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
+const USUAL_PAUSE: Duration = Duration::from_secs(60);
+
+fn pause(after: Option<Duration>) -> Duration {
+    after.unwrap_or(USUAL_PAUSE).min(LONGEST_PAUSE)
+}
+
 /// Rates and budgets of everything that reaches Azure.
 pub(crate) struct Admission {
     clock: Clock,
@@ -109,7 +118,10 @@ pub(crate) struct Admission {
     principal: Quotas,
     agent: Quotas,
     vault: Quotas,
+    /// Azure's buckets of the operator identity.
     arm: ArmBudget,
+    /// Those of the reader identity: Azure counts each identity by itself.
+    reader: ArmBudget,
 }
 
 impl Admission {
@@ -122,6 +134,7 @@ impl Admission {
             agent: quotas(limits.agent),
             vault: quotas(limits.vault),
             arm: ArmBudget::new(limits.arm),
+            reader: ArmBudget::new(limits.arm),
             clock,
         }
     }
@@ -145,7 +158,7 @@ impl Admission {
         taken.map_err(|shortage| self.short(bucket, request.subscription, shortage, now))
     }
 
-    /// Takes a read of the gateway's own (facts, custody) from Azure's budget.
+    /// Takes a read of the gateway's own from the budget of the reader identity.
     /// `for_restore` opens the share that is kept for restores.
     pub(crate) fn gateway_read(
         &self,
@@ -154,20 +167,27 @@ impl Admission {
     ) -> Result<(), Limited> {
         let now = self.clock.monotonic();
         let taken = self
-            .arm
+            .reader
             .take(subscription, ArmBucket::Reads, for_restore, now);
         taken.map_err(|shortage| self.short(ArmBucket::Reads, subscription, shortage, now))
     }
 
-    /// Azure answered 429: until then only restores are sent.
+    /// Azure answered 429: until it may be asked again, only restores are sent.
     pub(crate) fn note_throttled(
         &self,
         subscription: Option<&str>,
         bucket: ArmBucket,
-        until: Instant,
+        after: Option<Duration>,
     ) {
         let now = self.clock.monotonic();
-        self.arm.note_throttled(subscription, bucket, until, now);
+        self.arm.note_throttled(subscription, bucket, now + pause(after), now);
+    }
+
+    /// Azure answered 429 to a read of the gateway's own.
+    pub(crate) fn note_reader_throttled(&self, subscription: Option<&str>, after: Option<Duration>) {
+        let now = self.clock.monotonic();
+        let until = now + pause(after);
+        self.reader.note_throttled(subscription, ArmBucket::Reads, until, now);
     }
 
     /// Azure said how many requests are left (`x-ms-ratelimit-remaining-…`).
@@ -188,12 +208,14 @@ impl Admission {
             quotas.retain_recent();
         }
         self.arm.retain_recent(self.clock.monotonic());
+        self.reader.retain_recent(self.clock.monotonic());
     }
 
-    /// Keys held by all limiters, for the metrics.
+    /// Keys held by all limiters.
+    #[cfg(test)]
     pub(crate) fn keys(&self) -> usize {
         let quotas = [&self.principal, &self.agent, &self.vault];
-        quotas.iter().map(|quotas| quotas.len()).sum::<usize>() + self.arm.len()
+        quotas.iter().map(|quotas| quotas.len()).sum::<usize>() + self.arm.len() + self.reader.len()
     }
 
     fn check_quotas(&self, request: &AdmitRequest<'_>) -> Result<(), Limited> {

@@ -83,7 +83,7 @@ pub(crate) struct Authenticated {
     pub(crate) token_digest: [u8; 32],
     /// The issuer's own name of the token (`jti`, `uti`).
     pub(crate) token_id: Option<String>,
-    /// When the token ends; whoever holds a request longer checks it again.
+    /// When the token ends.
     pub(crate) expires: Timestamp,
     /// Configured name of the issuer.
     pub(crate) verified_by: String,

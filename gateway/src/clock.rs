@@ -3,7 +3,6 @@
 //! Wall time stamps records and judges expiry; monotonic time measures
 //! durations and survives a step of the wall clock. Tests move both by hand.
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,16 +12,19 @@ use jiff::Timestamp;
 #[derive(Clone)]
 pub(crate) struct Clock {
     source: Source,
-    /// Seconds that Azure's clock was last seen ahead of this one.
-    ahead: Arc<AtomicI64>,
+    /// What time it was, and when that was known: at first the wall clock's word,
+    /// then Azure's.
+    known: Arc<Mutex<(Timestamp, Instant)>>,
 }
 
 #[derive(Clone)]
 enum Source {
     System,
+    #[cfg(test)]
     Manual(Arc<Mutex<Manual>>),
 }
 
+#[cfg(test)]
 struct Manual {
     wall: Timestamp,
     monotonic: Instant,
@@ -48,6 +50,7 @@ impl Clock {
     pub(crate) fn now(&self) -> Timestamp {
         match &self.source {
             Source::System => Timestamp::now(),
+            #[cfg(test)]
             Source::Manual(m) => m.lock().unwrap_or_else(PoisonError::into_inner).wall,
         }
     }
@@ -56,39 +59,80 @@ impl Clock {
     pub(crate) fn monotonic(&self) -> Instant {
         match &self.source {
             Source::System => Instant::now(),
+            #[cfg(test)]
             Source::Manual(m) => m.lock().unwrap_or_else(PoisonError::into_inner).monotonic,
         }
     }
 
-    /// Compares this clock with the `Date` of an answer of Azure.
+    /// Takes the `Date` of an answer of Azure as the time that it is.
     pub(crate) fn compare(&self, date: &str) {
         if let Ok(theirs) = jiff::fmt::rfc2822::parse(date) {
-            let ahead = theirs.timestamp().duration_since(self.now()).as_secs();
-            self.ahead.store(ahead, Ordering::Relaxed);
+            let known = (theirs.timestamp(), self.monotonic());
+            *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
         }
     }
 
-    /// How far this clock was last seen from Azure's.
+    /// How far the wall clock is from what it should show: Azure's last date, gone
+    /// on by monotonic time. A step of this machine's clock shows at once.
     pub(crate) fn skew(&self) -> Duration {
-        Duration::from_secs(self.ahead.load(Ordering::Relaxed).unsigned_abs())
+        let (then, at) = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = self.monotonic().saturating_duration_since(at);
+        match then.checked_add(since) {
+            Ok(expected) => self.now().duration_since(expected).unsigned_abs(),
+            Err(_) => Duration::MAX,
+        }
     }
 
     fn of(source: Source) -> Clock {
-        Clock {
+        let clock = Clock {
             source,
-            ahead: Arc::default(),
-        }
+            known: Arc::new(Mutex::new((Timestamp::UNIX_EPOCH, Instant::now()))),
+        };
+        *clock.known.lock().unwrap_or_else(PoisonError::into_inner) = (clock.now(), clock.monotonic());
+        clock
     }
 
     /// Moves a manual clock forward; the system clock stays as it is.
     #[cfg(test)]
     pub(crate) fn advance(&self, by: Duration) {
         if let Source::Manual(m) = &self.source {
+            m.lock().unwrap_or_else(PoisonError::into_inner).monotonic += by;
+        }
+        self.step(jiff::SignedDuration::try_from(by).unwrap_or_default());
+    }
+
+    /// Steps the wall clock alone, as an administrator or an attacker does.
+    #[cfg(test)]
+    pub(crate) fn step(&self, by: jiff::SignedDuration) {
+        if let Source::Manual(m) = &self.source {
             let mut m = m.lock().unwrap_or_else(PoisonError::into_inner);
-            m.monotonic += by;
             if let Ok(wall) = m.wall.checked_add(by) {
                 m.wall = wall;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use std::time::Duration;
+
+    use jiff::SignedDuration;
+
+    use super::Clock;
+
+    #[test]
+    fn a_step_of_the_wall_clock_is_skew_and_passing_time_is_not() {
+        let clock = Clock::manual("2026-11-23T03:00:00Z".parse().unwrap());
+        clock.compare("Mon, 23 Nov 2026 03:00:07 GMT");
+        assert_eq!(clock.skew(), Duration::from_secs(7));
+        clock.advance(Duration::from_secs(86_400));
+        assert_eq!(clock.skew(), Duration::from_secs(7));
+        clock.step(SignedDuration::from_hours(-1));
+        assert_eq!(clock.skew(), Duration::from_secs(3_607));
+        clock.compare("not a date");
+        assert_eq!(clock.skew(), Duration::from_secs(3_607));
     }
 }

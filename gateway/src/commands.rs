@@ -4,6 +4,7 @@
 //! 3 not anchored · 4 verification failed · 64 wrong usage.
 
 mod config;
+mod custody;
 mod doctor;
 mod init;
 mod log;
@@ -44,6 +45,9 @@ enum Verb {
     /// Check or print configuration
     #[command(subcommand)]
     Config(config::ConfigVerb),
+    /// Manage the keys that seal handles of long-running operations
+    #[command(subcommand)]
+    Custody(custody::CustodyVerb),
     /// Write a configuration, an app registration manifest and role definitions
     Init(init::InitArguments),
     /// Check reachability, clock, identities, roles and disk
@@ -74,6 +78,7 @@ pub(crate) fn run() -> ExitCode {
     let done = match cli.verb {
         Verb::Serve { config, json } => serve::run(&config, json),
         Verb::Config(verb) => config::run(verb),
+        Verb::Custody(verb) => custody::run(verb),
         Verb::Init(arguments) => init::run(&arguments),
         Verb::Doctor { config } => doctor::run(&config),
         Verb::Policy(verb) => policy::run(verb),

@@ -1,8 +1,8 @@
 //! What Azure says before a change is judged: the vault's posture, the resource
 //! as it is, the recovery points that are left.
 //!
-//! Each fact has a status: "nobody answered" is not "low risk". A change holds its vault's lease until
-//! Azure's answer begins: what was judged is what is changed.
+//! Each fact has a status: "nobody answered" is not "low risk". A change holds its
+//! vault's lease until Azure's answer begins: what was judged is what is changed.
 
 pub(crate) mod estate;
 pub(crate) mod lease;
@@ -18,8 +18,8 @@ use vaultgate_arm::json::Document;
 
 use crate::clock::Clock;
 use crate::config::Facts as Settings;
-use crate::observer::{Observer, Purpose};
-use crate::recorder::{Read, RecordError};
+use crate::observer::{ObserveError, Observer, Purpose};
+use crate::recorder::Read;
 use crate::upstream::ReadAnswer;
 
 use estate::Estate;
@@ -46,6 +46,8 @@ pub(crate) struct Wanted<'w> {
     pub(crate) staging: Option<&'w str>,
     /// Whether facts must be fresh: true for every change.
     pub(crate) fresh: bool,
+    /// Whether a restore rests on them: its share of Azure's budget is then open.
+    pub(crate) for_restore: bool,
 }
 
 /// The resource before the change, as far as Azure told.
@@ -112,12 +114,13 @@ impl Facts {
         }
     }
 
-    /// Gathers what a request needs. Fails only when the reads cannot be recorded.
+    /// Gathers what a request needs. Fails when the reads cannot be recorded, or have
+    /// to wait for Azure's budget.
     pub(crate) async fn gather(
         &self,
         wanted: &Wanted<'_>,
         decision: Uuid,
-    ) -> Result<Gathered, RecordError> {
+    ) -> Result<Gathered, ObserveError> {
         if !wanted.fresh {
             return Ok(self.remembered(wanted).await);
         }
@@ -134,7 +137,7 @@ impl Facts {
         }
         let answers = self
             .observer
-            .read(Purpose::Facts, Some(decision), &planned)
+            .read(Purpose::Facts, Some(decision), &planned, wanted.for_restore)
             .await?;
         let mut gathered = self.assemble(wanted, &planned, answers);
         gathered.lease = lease;

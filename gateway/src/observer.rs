@@ -3,11 +3,15 @@
 //! Facts, inventory, custody and reconciliation all read Azure through here, so a
 //! crash leaves no read under the reader identity that the log does not list.
 
+use std::sync::Arc;
+
 use futures_util::future::join_all;
+use http::StatusCode;
 use serde::Serialize;
 use uuid::Uuid;
 use vaultgate_decision_log::{Kind, Priority};
 
+use crate::admit::{Admission, Limited};
 use crate::recorder::{Read, RecordError, Recorder};
 use crate::upstream::{ReadAnswer, ReadTarget, Reader};
 
@@ -34,27 +38,47 @@ struct Observation<'o> {
     reads: &'o [Read],
 }
 
-/// Reads Azure with the reader identity, on the record.
+/// Why reads were not made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ObserveError {
+    /// They could not be recorded.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The rest of Azure's budget is kept for restores.
+    #[error(transparent)]
+    Limited(#[from] Limited),
+}
+
+/// Reads Azure with the reader identity, on the record and within Azure's budget.
 #[derive(Clone)]
 pub(crate) struct Observer {
     reader: Reader,
     recorder: Recorder,
+    admission: Arc<Admission>,
 }
 
 impl Observer {
     /// An observer that writes to `recorder` before it reads with `reader`.
-    pub(crate) fn new(reader: Reader, recorder: Recorder) -> Observer {
-        Observer { reader, recorder }
+    pub(crate) fn new(reader: Reader, recorder: Recorder, admission: Arc<Admission>) -> Observer {
+        Observer {
+            reader,
+            recorder,
+            admission,
+        }
     }
 
-    /// Announces and makes these reads, all at once. An element is `None` when
-    /// nobody answered; the call fails only when the reads could not be recorded.
+    /// Announces and makes these reads, all at once; `for_restore` opens the share of
+    /// the budget that is kept for restores. An element is `None` when nobody answered.
     pub(crate) async fn read(
         &self,
         purpose: Purpose,
         decision: Option<Uuid>,
         reads: &[Read],
-    ) -> Result<Vec<Option<ReadAnswer>>, RecordError> {
+        for_restore: bool,
+    ) -> Result<Vec<Option<ReadAnswer>>, ObserveError> {
+        for read in reads {
+            self.admission.gateway_read(subscription(&read.path), for_restore)?;
+        }
         let id = Uuid::now_v7();
         let record = Observation {
             purpose,
@@ -70,7 +94,13 @@ impl Observer {
         let made = reads.iter().map(|read| async move {
             let target = ReadTarget::new(read.target());
             match self.reader.get(id, &target, decision).await {
-                Ok(answer) => Some(answer),
+                Ok(answer) => {
+                    if answer.status == StatusCode::TOO_MANY_REQUESTS {
+                        let from = subscription(&read.path);
+                        self.admission.note_reader_throttled(from, answer.retry_after);
+                    }
+                    Some(answer)
+                }
                 Err(error) => {
                     tracing::warn!(%error, ?purpose, path = read.path, "a read got no answer");
                     None
@@ -80,20 +110,33 @@ impl Observer {
         Ok(join_all(made).await)
     }
 
-    /// One read; `None` when it could not be recorded or nobody answered.
+    /// One read in the background, which waits for its turn; `None` when it could not
+    /// be recorded or nobody answered.
     pub(crate) async fn one(
         &self,
         purpose: Purpose,
         decision: Option<Uuid>,
         target: &str,
     ) -> Option<ReadAnswer> {
-        let read = Read::planned(target, "");
-        match self.read(purpose, decision, &[read]).await {
-            Ok(mut answers) => answers.pop().flatten(),
-            Err(error) => {
-                tracing::warn!(%error, ?purpose, "a read could not be recorded and was not made");
-                None
+        let read = [Read::planned(target, "")];
+        loop {
+            match self.read(purpose, decision, &read, false).await {
+                Ok(mut answers) => return answers.pop().flatten(),
+                Err(ObserveError::Limited(limited)) => {
+                    tokio::time::sleep(limited.retry_after).await;
+                }
+                Err(ObserveError::Record(error)) => {
+                    tracing::warn!(%error, ?purpose, "a read could not be recorded and was not made");
+                    return None;
+                }
             }
         }
     }
+}
+
+/// Whose budget a read takes from.
+fn subscription(path: &str) -> Option<&str> {
+    let mut segments = path.split('/').skip(1);
+    let scope = segments.next()?;
+    scope.eq_ignore_ascii_case("subscriptions").then(|| segments.next())?
 }

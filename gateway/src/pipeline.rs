@@ -52,7 +52,7 @@ pub(crate) struct Pipeline {
     pub(crate) config: Arc<Config>,
     pub(crate) clock: Clock,
     pub(crate) authn: Authenticator,
-    pub(crate) admission: Admission,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) activity: Activity,
     pub(crate) facts: Facts,
     pub(crate) policies: Arc<PolicySource>,

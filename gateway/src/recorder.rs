@@ -123,11 +123,27 @@ pub(crate) struct RefusalNote {
     pub(crate) message: String,
 }
 
+/// The token that a caller showed, as far as it may be written down: enough to find
+/// it in the issuer's own logs, nothing to use it with.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct TokenNote {
+    /// Configured name of the issuer.
+    pub(crate) issuer: String,
+    /// The issuer's own name of the token.
+    pub(crate) id: Option<String>,
+    /// Hex SHA-256 of the whole token.
+    pub(crate) sha256: String,
+    /// When it ends.
+    pub(crate) expires: String,
+}
+
 /// A judged request.
 #[derive(Serialize)]
 pub(crate) struct DecisionRecord<'r> {
     /// `allow` or `deny`.
     pub(crate) verdict: &'static str,
+    /// Which token proved who asks; never the token.
+    pub(crate) token: Option<&'r TokenNote>,
     /// The policy input, exactly as evaluated; or where it is kept.
     pub(crate) input: Inlined<'r>,
     /// What policy returned.

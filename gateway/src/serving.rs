@@ -85,7 +85,8 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
     let store = open_store(&config, &log).await?;
     let upstream = Upstream::new(&config.upstream, outbound.clone(), &clock)?;
     upstream.keep_fresh();
-    let observer = Observer::new(upstream.reader(), recorder.clone());
+    let admission = Arc::new(Admission::new(&config.limits, clock.clone()));
+    let observer = Observer::new(upstream.reader(), recorder.clone(), Arc::clone(&admission));
     let activity = Activity::new(&config.limits);
     let idempotency = Idempotency::new(store.clone(), &config.limits, clock.clone());
     let watcher = Watcher::new(
@@ -95,7 +96,8 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
         config.custody.watch_every,
     );
     let open = recovery::replay(&config.log.dir, log.size(), &store, &activity).await?;
-    recovery::reconcile(open, &observer, &recorder, &idempotency).await;
+    recovery::reconcile(open, &observer, &recorder, &idempotency, upstream.host()).await;
+    recovery::release_keys(&config.log.dir, &idempotency).await;
 
     let estate = Arc::new(Estate::default());
     let inventory = Inventory {
@@ -109,7 +111,7 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
     };
     let pipeline = Arc::new(Pipeline {
         authn: Authenticator::new(&config.issuers, outbound.with_local_http(), clock.clone()),
-        admission: Admission::new(&config.limits, clock.clone()),
+        admission,
         evaluator: Evaluator::start(config.policy.threads, limits),
         ledger: Arc::new(RefusalLedger::new(&config.limits)),
         facts: Facts::new(observer, clock.clone(), &config.facts, estate),
@@ -207,7 +209,7 @@ async fn housekeeping(pipeline: Arc<Pipeline>, mut stop: watch::Receiver<bool>) 
             () = tokio::time::sleep(HOUSEKEEPING) => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        pipeline.flush_counts();
+        pipeline.flush_counts(false);
         pipeline.admission.retain_recent();
         let now = pipeline.clock.now();
         if let Err(error) = pipeline.store.probe(now).await {
@@ -224,7 +226,7 @@ async fn housekeeping(pipeline: Arc<Pipeline>, mut stop: watch::Receiver<bool>) 
 }
 
 async fn farewell(pipeline: &Pipeline, recorder: &Recorder) {
-    pipeline.flush_counts();
+    pipeline.flush_counts(true);
     let now = pipeline.clock.now();
     if let Err(error) = pipeline.activity.save(&pipeline.store, now).await {
         tracing::warn!(%error, "counters were not saved; the log has them");

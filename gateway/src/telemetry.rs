@@ -200,6 +200,8 @@ pub(crate) fn init(json: bool) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // A full or closed error output would otherwise be told to itself, by a panic.
+        .log_internal_errors(false)
         .with_ansi(false);
     let set = if json {
         builder.json().try_init()

@@ -74,6 +74,8 @@ pub(crate) struct ReadAnswer {
     pub(crate) body: Bytes,
     /// ETag, if ARM gave one.
     pub(crate) etag: Option<String>,
+    /// When ARM says to come back, if it does.
+    pub(crate) retry_after: Option<Duration>,
 }
 
 /// Why one of the gateway's own reads got no answer.
@@ -281,6 +283,7 @@ impl Reader {
         let answer = ReadAnswer {
             status: parts.status,
             etag: etag.and_then(|etag| etag.to_str().ok()).map(str::to_owned),
+            retry_after: retry_after(&parts.headers),
             body,
         };
         Ok((answer, parts.headers))
@@ -319,10 +322,14 @@ fn again_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
     if !later {
         return None;
     }
-    let after = headers.get(RETRY_AFTER).and_then(|after| after.to_str().ok());
-    let after = after.and_then(|after| after.parse().ok()).map(Duration::from_secs);
-    let wait = after.unwrap_or(Duration::from_millis(200));
+    let wait = retry_after(headers).unwrap_or(Duration::from_millis(200));
     (wait <= LONGEST_WAIT).then_some(wait)
+}
+
+/// `Retry-After` in whole seconds, as ARM gives it.
+pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let after = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    after.parse().ok().map(Duration::from_secs)
 }
 
 fn backoff(tried: u32) -> Duration {

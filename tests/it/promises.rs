@@ -112,24 +112,47 @@ async fn one_request_id_and_two_items_are_two_jobs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn policy_faults_deny() {
+    // A rule that fails only on a request nobody thought of: no trial before use
+    // finds it.
+    const FAULTY: &str = r#"package vaultgate
+
+import rego.v1
+
+decision := {"allow": allow, "deny": [], "grants": grants, "obligations": []}
+
+default allow := false
+
+allow if {
+	count(grants) > 0
+	patient
+}
+
+grants contains {"role": "operator"} if "backup.operator" in input.principal.roles
+
+patient if not input.claimed.justification
+
+patient if to_number(input.claimed.justification) > 0
+"#;
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(
         folder.path().join("faulty.rego"),
-        "package vaultgate\n\nimport rego.v1\n\n\
-         decision := {\"allow\": true, \"deny\": [], \"grants\": [\"all\"], \"obligations\": []} if {\n\
-         \tto_number(input.principal.subject) > 0\n}\n",
+        FAULTY,
     )
     .unwrap();
-    std::fs::write(folder.path().join(".manifest"), "{\"roots\": [\"vaultgate\"]}").unwrap();
+    std::fs::write(folder.path().join(".manifest"), "{\"revision\": \"faulty-1\", \"roots\": [\"vaultgate\"]}").unwrap();
     let world = World::with(Setup {
         policies: Some(folder.path().to_owned()),
         ..Setup::default()
     })
     .await;
-    let answer = world.persona("operator").get(&format!("{VAULT}/backupJobs?{VERSION}")).await;
+    let operator = world.persona("operator");
+    let target = format!("{VAULT}/backupJobs?{VERSION}");
+    let ask = |text| [("x-vaultgate-justification", text)];
+    operator.send(Method::GET, &target, None, &ask("7")).await.expect(200, "allow");
+    let answer = operator.send(Method::GET, &target, None, &ask("seven")).await;
     answer.expect(403, "deny");
     assert_eq!(answer.reason(), "policy-error");
-    assert_eq!(world.forwarded(), 0);
+    assert_eq!(world.forwarded(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

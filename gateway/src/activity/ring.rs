@@ -60,10 +60,6 @@ impl<const KEPT: usize> Ring<KEPT> {
             .take_while(|(number, _)| *number >= first);
         within.map(|(_, count)| u64::from(*count)).sum()
     }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 // A few buckets more than the longest window has, for clocks that are put right.

@@ -170,6 +170,7 @@ impl ArmBudget {
         self.drop_idle(&mut self.lock(), now);
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.lock().len()
     }

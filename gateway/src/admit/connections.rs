@@ -52,6 +52,7 @@ impl ConnectionCaps {
     }
 
     /// Connections open now.
+    #[cfg(test)]
     pub(crate) fn open(&self) -> usize {
         self.0.lock().total
     }

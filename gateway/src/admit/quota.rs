@@ -70,6 +70,7 @@ impl Quotas {
         self.changes.retain_recent();
     }
 
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.reads.len() + self.changes.len()
     }

@@ -102,10 +102,13 @@ fn agents_and_unknown_callers_have_the_smaller_quota() {
 #[test]
 fn while_azure_throttles_restores_and_their_reads_go_on() {
     let (admission, clock) = world();
-    let until = clock.monotonic() + Duration::from_secs(17);
+    let after = Some(Duration::from_secs(17));
     for bucket in [ArmBucket::Reads, ArmBucket::Writes] {
-        admission.note_throttled(Some("s"), bucket, until);
+        admission.note_throttled(Some("s"), bucket, after);
     }
+    // Each identity of the gateway has buckets of its own.
+    admission.gateway_read(Some("s"), false).unwrap();
+    admission.note_reader_throttled(Some("s"), after);
     for (class, method) in [(Class::Snapshot, "POST"), (Class::Read, "GET")] {
         let limited = admission.check(&request(class, method)).unwrap_err();
         assert_eq!(limited.limit.name(), "arm-throttled");
@@ -135,8 +138,7 @@ fn while_azure_throttles_restores_and_their_reads_go_on() {
 #[test]
 fn a_request_that_azure_would_throttle_costs_the_caller_nothing() {
     let (admission, clock) = world();
-    let until = clock.monotonic() + Duration::from_millis(1);
-    admission.note_throttled(Some("s"), ArmBucket::Deletes, until);
+    admission.note_throttled(Some("s"), ArmBucket::Deletes, Some(Duration::from_millis(1)));
     let delete = request(Class::Delete, "DELETE");
     for _ in 0..100 {
         assert!(admission.check(&delete).is_err());

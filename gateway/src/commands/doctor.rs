@@ -1,9 +1,11 @@
 //! `vaultgate doctor`: what an operator would check by hand, in one run.
 
+use std::sync::Arc;
 use std::path::Path;
 use std::time::Duration;
 
 use super::{FAILED, complain, say};
+use crate::admit::Admission;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::outbound::Outbound;
@@ -98,15 +100,16 @@ async fn azure(config: &Config, outbound: Outbound) -> Vec<Finding> {
         Err(error) => return vec![("identity", Err(error.to_string()))],
     };
     let log = match serving::open_log(&config.log, None) {
-        Ok((log, _)) => std::sync::Arc::new(log),
+        Ok((log, _)) => Arc::new(log),
         Err(error) => {
             let hint = format!("{error:#} (a running gateway holds its log: stop it, or ask /readyz)");
             return vec![("log", Err(hint))];
         }
     };
-    let metrics = std::sync::Arc::new(Metrics::default());
+    let metrics = Arc::new(Metrics::default());
     let recorder = Recorder::new(log.clone(), clock.clone(), metrics, config.log.append_timeout);
-    let observer = Observer::new(upstream.reader(), recorder);
+    let admission = Arc::new(Admission::new(&config.limits, clock.clone()));
+    let observer = Observer::new(upstream.reader(), recorder, admission);
     let mut findings: Vec<Finding> = Vec::new();
     let target = "/subscriptions?api-version=2022-12-01";
     let answer = observer.one(Purpose::Doctor, None, target).await;

@@ -30,6 +30,7 @@ pub(crate) fn run(path: &Path, json: bool) -> anyhow::Result<u8> {
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
+        keep_file_limits_survivable();
         let (tell, stop) = watch::channel(false);
         tokio::spawn(async move {
             terminated().await;
@@ -39,6 +40,17 @@ pub(crate) fn run(path: &Path, json: bool) -> anyhow::Result<u8> {
         serving::serve(config, stop).await
     })?;
     Ok(0)
+}
+
+/// A file that may not grow further is to be a failed write, which refuses requests
+/// and is told; by default the system would end the process instead.
+fn keep_file_limits_survivable() {
+    use tokio::signal::unix::{SignalKind, signal};
+    // SIGXFSZ; its registration stays in place when the stream is dropped.
+    const FILE_SIZE_EXCEEDED: i32 = 25;
+    if let Err(error) = signal(SignalKind::from_raw(FILE_SIZE_EXCEEDED)) {
+        tracing::warn!(%error, "a file size limit would end the process");
+    }
 }
 
 /// Returns when the process is asked to stop.

@@ -11,10 +11,12 @@ use super::arrival::Arrival;
 use super::asked::Asked;
 use super::trail::{Bearer, Trail};
 use crate::activity::{ActivityEvent, ActivityView, Class as Counted, Reservation};
-use crate::admit::AdmitRequest;
+use crate::admit::{AdmitRequest, Limited};
 use crate::api::metadata::resource_metadata_url;
 use crate::authn::{AuthnError, Presented};
 use crate::facts::Gathered;
+use crate::observer::ObserveError;
+use crate::recorder::TokenNote;
 use crate::refusal::{Refusal, Verdict};
 
 impl Pipeline {
@@ -35,6 +37,12 @@ impl Pipeline {
         match self.authn.authenticate(presented).await {
             Ok(authenticated) => {
                 trail.caller = Some(Arc::clone(&authenticated.principal));
+                trail.token = Some(TokenNote {
+                    issuer: authenticated.verified_by,
+                    id: authenticated.token_id,
+                    sha256: crate::digest::hex(&authenticated.token_digest),
+                    expires: authenticated.expires.to_string(),
+                });
                 Ok(authenticated.principal)
             }
             Err(error) => {
@@ -77,16 +85,7 @@ impl Pipeline {
                 method: asked.method.as_str(),
                 for_restore: asked.poll.is_some(),
             })
-            .map_err(|limited| {
-                let mut refusal = Refusal::new(
-                    limited.limit.name(),
-                    StatusCode::TOO_MANY_REQUESTS,
-                    Verdict::Limit,
-                    format!("{}; try again at {}", limited.detail, limited.retry_at),
-                );
-                refusal.retry_after = Some(limited.retry_after);
-                Box::new(refusal)
-            })?;
+            .map_err(|limited| over_limit(&limited))?;
         let changes = asked.changes();
         if !self.store.healthy() && (changes || !self.config.gateway.reads_without_store) {
             let why = self.store.trouble().unwrap_or_default();
@@ -110,7 +109,10 @@ impl Pipeline {
         trail: &Trail,
     ) -> Result<Gathered, Box<Refusal>> {
         let gathered = self.facts.gather(&asked.wanted(), trail.id).await;
-        gathered.map_err(|error| super::judge::log_unavailable(&error))
+        gathered.map_err(|error| match error {
+            ObserveError::Record(error) => super::judge::log_unavailable(&error),
+            ObserveError::Limited(limited) => over_limit(&limited),
+        })
     }
 
     /// Takes a place in the budgets until the decision is on record.
@@ -128,6 +130,18 @@ impl Pipeline {
     pub(super) fn look(&self, caller: &Principal, asked: &Asked, settled: &Settled) -> ActivityView {
         self.activity.view(&event(caller, asked, settled), self.clock.now())
     }
+}
+
+/// The refusal of a request whose turn has not come.
+fn over_limit(limited: &Limited) -> Box<Refusal> {
+    let mut refusal = Refusal::new(
+        limited.limit.name(),
+        StatusCode::TOO_MANY_REQUESTS,
+        Verdict::Limit,
+        limited.to_string(),
+    );
+    refusal.retry_after = Some(limited.retry_after);
+    Box::new(refusal)
 }
 
 fn event(caller: &Principal, asked: &Asked, settled: &Settled) -> ActivityEvent {

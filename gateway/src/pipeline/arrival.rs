@@ -12,8 +12,6 @@ pub(crate) struct Arrival {
     pub(crate) method: Method,
     /// Request target as received: path and query.
     pub(crate) target: String,
-    /// Host that the request names, where it names one.
-    pub(crate) host: Option<String>,
     /// Headers as received.
     pub(crate) headers: HeaderMap,
     /// `1.1` or `2`.
@@ -27,11 +25,6 @@ pub(crate) struct Arrival {
 impl Arrival {
     /// Takes the head of a request.
     pub(crate) fn new(parts: Parts, peer: Peer, at: Timestamp) -> Arrival {
-        let host = parts
-            .uri
-            .authority()
-            .map(|authority| authority.as_str().to_owned())
-            .or_else(|| header(&parts.headers, "host").map(str::to_owned));
         let target = match parts.uri.path_and_query() {
             Some(target) => target.as_str().to_owned(),
             None => String::new(),
@@ -39,7 +32,6 @@ impl Arrival {
         Arrival {
             method: parts.method,
             target,
-            host,
             headers: parts.headers,
             http: if parts.version == Version::HTTP_2 {
                 "2"

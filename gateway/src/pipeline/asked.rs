@@ -147,6 +147,7 @@ impl Asked {
                 .as_ref()
                 .and_then(|restore| restore.target.storage_account.as_deref()),
             fresh,
+            for_restore: self.class == Class::Restore,
         }
     }
 

@@ -21,7 +21,7 @@ use crate::custody::{Handle, PREFIX};
 use crate::idempotency::{StoredReply, Ticket};
 use crate::listener::Answer;
 use crate::refusal::{DECISION_ID, RECEIPT, Refusal, VERDICT, Verdict};
-use crate::upstream::{ForwardResult, UpstreamAnswer};
+use crate::upstream::{self, ForwardResult, UpstreamAnswer};
 
 /// Headers of Azure that name where an operation is polled.
 const POLLS: [&str; 3] = ["azure-asyncoperation", "location", "operation-location"];
@@ -123,9 +123,8 @@ impl Pipeline {
             answer.headers.get(name)?.to_str().ok()?.parse().ok()
         };
         if answer.status == StatusCode::TOO_MANY_REQUESTS {
-            let after = u64::from(number("retry-after").unwrap_or(60));
-            let until = self.clock.monotonic() + std::time::Duration::from_secs(after.min(3600));
-            self.admission.note_throttled(Some(subscription), bucket, until);
+            let after = upstream::retry_after(&answer.headers);
+            self.admission.note_throttled(Some(subscription), bucket, after);
         }
         let kind = match bucket {
             ArmBucket::Reads => "reads",

@@ -111,6 +111,7 @@ impl Pipeline {
         let allowed = forward.is_some() || replayed_of.is_some();
         let record = DecisionRecord {
             verdict: if allowed { "allow" } else { "deny" },
+            token: trail.token.as_ref(),
             input: self.recorder.inline(input).await?,
             decision: judged.decision,
             policy: &judged.policy.reference,

@@ -101,6 +101,7 @@ impl Pipeline {
         let unavailable = |error| super::judge::log_unavailable(&error);
         let record = DecisionRecord {
             verdict: if decision.allow { "allow" } else { "deny" },
+            token: trail.token.as_ref(),
             input: self.recorder.inline(raw).await.map_err(unavailable)?,
             decision: &decision,
             policy: &policy.reference,
@@ -182,7 +183,6 @@ impl Pipeline {
         let described = Arrival {
             method: Method::from_bytes(method.as_bytes()).unwrap_or(Method::GET),
             target: target.to_owned(),
-            host: None,
             headers: [(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]
                 .into_iter()
                 .collect(),

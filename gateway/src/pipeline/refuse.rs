@@ -13,7 +13,7 @@ use vaultgate_decision_log::{Kind, Priority};
 use super::Pipeline;
 use super::arrival::Arrival;
 use super::trail::{AskedNote, Bearer, Trail};
-use crate::admit::{Disposition, RefusalLedger};
+use crate::admit::{Disposition, RefusalLedger, RefusalSource};
 use crate::listener::Answer;
 use crate::recorder::RefusalNote;
 use crate::refusal::{Refusal, Verdict};
@@ -66,6 +66,14 @@ impl Pipeline {
             refusal.reason,
             took.as_secs_f64(),
         );
+        // Tries at what the gateway itself refuses count like denials: who probes is seen.
+        if trail.receipt.is_none()
+            && refusal.verdict == Verdict::Deny
+            && let Some(caller) = &trail.caller
+        {
+            let operation = trail.asked.as_ref().map_or(refusal.reason, |asked| &asked.name);
+            self.activity.note_refused(caller, operation, arrival.at);
+        }
         // A denied request's decision is its record already.
         if trail.receipt.is_none() && self.wants_full_record(arrival, &trail, &refusal) {
             let kind = match trail.caller {
@@ -85,13 +93,22 @@ impl Pipeline {
 
     fn wants_full_record(&self, arrival: &Arrival, trail: &Trail, refusal: &Refusal) -> bool {
         let always = trail.signed || (trail.caller.is_some() && refusal.verdict != Verdict::Limit);
-        let source = arrival.peer.source.ip();
+        let source = match &trail.caller {
+            Some(caller) => RefusalSource::Principal(caller.key()),
+            None => arrival.peer.source.ip().into(),
+        };
         always || self.ledger.note(source, refusal.reason, arrival.at) == Disposition::Full
     }
 
-    /// Writes the counts of refusals that were not recorded one by one.
-    pub(crate) fn flush_counts(&self) {
-        for count in self.ledger.drain(self.clock.now()) {
+    /// Writes the counts of refusals that were not recorded one by one: of the
+    /// minutes that are over, and of the running one too when the gateway `stops`.
+    pub(crate) fn flush_counts(&self, stops: bool) {
+        let counts = if stops {
+            self.ledger.drain_all()
+        } else {
+            self.ledger.drain(self.clock.now())
+        };
+        for count in counts {
             let record = CountRecord {
                 aggregated: true,
                 source: count.source.to_string(),

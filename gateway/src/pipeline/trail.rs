@@ -7,6 +7,8 @@ use serde::Serialize;
 use uuid::Uuid;
 use vaultgate_pdp::Principal;
 
+use crate::recorder::TokenNote;
+
 /// The traces that a request leaves behind on its way.
 pub(crate) struct Trail {
     /// The decision's id, made before anything is known: it is also the request
@@ -16,6 +18,8 @@ pub(crate) struct Trail {
     pub(crate) began: Instant,
     /// The caller, once authenticated.
     pub(crate) caller: Option<Arc<Principal>>,
+    /// The token that proved it.
+    pub(crate) token: Option<TokenNote>,
     /// What was asked, once classified.
     pub(crate) asked: Option<AskedNote>,
     /// The receipt of the decision's record, once durable.
@@ -53,6 +57,7 @@ impl Trail {
             id: Uuid::now_v7(),
             began,
             caller: None,
+            token: None,
             asked: None,
             receipt: None,
             signed: false,

@@ -12,10 +12,11 @@ use anyhow::Context as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
-use vaultgate_decision_log::read::Records;
+use vaultgate_decision_log::read::{Records, find};
 use vaultgate_decision_log::{Kind, Priority};
 
 use crate::activity::Activity;
+use crate::custody::rewrite::local_part;
 use crate::idempotency::{Idempotency, Resolution};
 use crate::observer::{Observer, Purpose};
 use crate::recorder::Recorder;
@@ -26,6 +27,9 @@ use crate::store::Store;
 const OPEN_WINDOW: u64 = 20_000;
 /// Version that jobs are listed with.
 const JOBS_VERSION: &str = "2026-08-01";
+const DATA_PROTECTION_VERSION: &str = "2025-07-01";
+/// Pages of jobs that are read for one vault.
+const MAX_PAGES: usize = 50;
 
 /// A forwarded change without an outcome.
 #[derive(Clone, Debug, PartialEq)]
@@ -107,47 +111,116 @@ pub(super) async fn reconcile(
     observer: &Observer,
     recorder: &Recorder,
     idempotency: &Idempotency,
+    authority: &str,
 ) {
+    let mut vaults: HashMap<Option<String>, Vec<Open>> = HashMap::new();
     for change in open {
-        let job = find_job(&change, observer).await;
-        let settled = Settled {
-            decision: change.decision,
-            outcome: if job.is_some() { "accepted" } else { "unknown" },
-            status: None,
-            reconciled: true,
-            operation: job.map(|job| json!({"job_id": job})),
+        vaults.entry(change.vault.clone()).or_default().push(change);
+    }
+    for (vault, changes) in vaults {
+        let jobs = match vault {
+            Some(vault) => jobs_by_activity(&vault, observer, authority).await,
+            None => HashMap::new(),
         };
-        if settled.outcome == "unknown" {
-            tracing::error!(
-                decision = %change.decision, method = change.method,
-                "a change may or may not have reached Azure: look at the vault"
-            );
-        }
-        // Durable before the doors open: the next start need not ask again.
-        let id = Uuid::now_v7();
-        if let Err(error) = recorder.write(Kind::Outcome, id, &settled, Priority::Restore).await {
-            tracing::error!(%error, "a reconciled outcome was not recorded");
-        }
-        let resolved = idempotency.resolve(change.decision, Resolution::Unknown).await;
-        if let Err(error) = resolved {
-            tracing::warn!(%error, "an idempotency key stays in flight");
+        for change in changes {
+            let job = jobs.get(&change.decision.to_string()).cloned();
+            settle(&change, job, recorder, idempotency).await;
         }
     }
 }
 
-/// The job that this decision started, if the vault lists one.
-async fn find_job(change: &Open, observer: &Observer) -> Option<String> {
-    let vault = change.vault.as_deref()?;
-    let target = format!("{vault}/backupJobs?api-version={JOBS_VERSION}");
-    let purpose = Purpose::Reconciliation;
-    let answer = observer.one(purpose, Some(change.decision), &target).await?;
-    let page: Value = serde_json::from_slice(&answer.body).ok()?;
-    let id = change.decision.to_string();
-    let jobs = page.get("value")?.as_array()?;
-    let started = jobs.iter().find(|job| {
-        job.pointer("/properties/activityId").and_then(Value::as_str) == Some(&id)
-    })?;
-    started.get("name")?.as_str().map(str::to_owned)
+async fn settle(
+    change: &Open,
+    job: Option<String>,
+    recorder: &Recorder,
+    idempotency: &Idempotency,
+) {
+    let settled = Settled {
+        decision: change.decision,
+        outcome: if job.is_some() { "accepted" } else { "unknown" },
+        status: None,
+        reconciled: true,
+        operation: job.map(|job| json!({"job_id": job})),
+    };
+    if settled.outcome == "unknown" {
+        tracing::error!(
+            decision = %change.decision, method = change.method,
+            "a change may or may not have reached Azure: look at the vault"
+        );
+    }
+    // Durable before the doors open: the next start need not ask again.
+    let id = Uuid::now_v7();
+    if let Err(error) = recorder.write(Kind::Outcome, id, &settled, Priority::Restore).await {
+        tracing::error!(%error, "a reconciled outcome was not recorded");
+    }
+    let resolved = idempotency.resolve(change.decision, Resolution::Unknown).await;
+    if let Err(error) = resolved {
+        tracing::warn!(%error, "an idempotency key stays in flight");
+    }
+}
+
+/// The vault's newest jobs by the decision that started each. Azure lists the newest
+/// first, and what a crash left open is recent.
+async fn jobs_by_activity(
+    vault: &str,
+    observer: &Observer,
+    authority: &str,
+) -> HashMap<String, String> {
+    let mut found = HashMap::new();
+    let version = if vault.to_ascii_lowercase().contains("/microsoft.dataprotection/") {
+        DATA_PROTECTION_VERSION
+    } else {
+        JOBS_VERSION
+    };
+    let mut target = format!("{vault}/backupJobs?api-version={version}");
+    for _ in 0..MAX_PAGES {
+        let Some(answer) = observer.one(Purpose::Reconciliation, None, &target).await else {
+            break;
+        };
+        let Ok(page) = serde_json::from_slice::<Value>(&answer.body) else {
+            break;
+        };
+        let jobs = page.get("value").and_then(Value::as_array);
+        for job in jobs.into_iter().flatten() {
+            // The two providers spell it differently.
+            let activity = job
+                .pointer("/properties/activityId")
+                .or_else(|| job.pointer("/properties/activityID"));
+            let named = activity.and_then(Value::as_str).zip(job.get("name").and_then(Value::as_str));
+            found.extend(named.map(|(activity, name)| (activity.to_ascii_lowercase(), name.to_owned())));
+        }
+        let next = page.get("nextLink").and_then(Value::as_str);
+        let Some(next) = next.and_then(|next| local_part(next, authority)) else {
+            break;
+        };
+        target = next.to_owned();
+    }
+    found
+}
+
+/// Settles the idempotency keys that a crash left without a decision or without a
+/// reply. What has no record was never sent, since a record comes first.
+pub(super) async fn release_keys(dir: &Path, idempotency: &Idempotency) {
+    let left = match idempotency.in_flight().await {
+        Ok(left) => left,
+        Err(error) => {
+            tracing::warn!(%error, "idempotency keys stay in flight");
+            return;
+        }
+    };
+    for change in left {
+        let resolution = match find(dir, &change.decision.to_string()) {
+            Ok(None) => Resolution::NotSent,
+            Ok(Some(_)) => Resolution::Unknown,
+            Err(error) => {
+                tracing::warn!(%error, "an idempotency key stays in flight");
+                continue;
+            }
+        };
+        if let Err(error) = idempotency.resolve(change.decision, resolution).await {
+            tracing::warn!(%error, "an idempotency key stays in flight");
+        }
+    }
 }
 
 #[cfg(test)]

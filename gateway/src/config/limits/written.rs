@@ -96,7 +96,7 @@ pub(super) struct ConnectionsFile {
 impl Default for ConnectionsFile {
     fn default() -> Self {
         ConnectionsFile {
-            per_address: 128,
+            per_address: 512,
             total: 4_096,
         }
     }
