@@ -62,6 +62,9 @@ pub(crate) struct Config {
 pub(crate) struct Gateway {
     /// Origin that callers use, without a trailing slash.
     pub(crate) public_url: String,
+    /// Host names, without ports, that requests may be addressed to: that of the
+    /// public URL and those listed.
+    pub(crate) hosts: Vec<String>,
     /// App ID URI: the audience that callers' tokens are meant for.
     pub(crate) app_id_uri: String,
     /// Authority that `az login` is sent to by `/metadata/endpoints`.

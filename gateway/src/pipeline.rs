@@ -81,7 +81,7 @@ impl Pipeline {
     }
 
     async fn answer(self: Arc<Self>, peer: Peer, request: Request<Incoming>) -> Answer {
-        let framing = framing::check(&request, &self.public_host());
+        let framing = framing::check(&request, &self.config.gateway.hosts);
         let (parts, body) = request.into_parts();
         let own = Route::of(&parts.method, parts.uri.path());
         let arrival = Arrival::new(parts, peer, self.clock.now());
@@ -144,11 +144,5 @@ impl Pipeline {
         let result = self.upstream.forward(permit).await;
         drop(gathered.lease);
         self.conclude(&caller, &asked, &settled, result, ticket, trail).await
-    }
-
-    /// Host and port that callers know.
-    fn public_host(&self) -> String {
-        let url = &self.config.gateway.public_url;
-        url.trim_start_matches("https://").to_owned()
     }
 }

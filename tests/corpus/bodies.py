@@ -79,6 +79,8 @@ def bomb(outcome):
     hold(outcome.exchange.seconds < 5, f"took {outcome.exchange.seconds:.1f} s")
 
 
+UNLOCKED = (b'{"properties":{"securitySettings":{"immutabilitySettings":'
+            b'{"state":"Unlocked"}}}}')
 CHANGES = ("weaken", "delete", "configure", "protect", "guard")
 EXPECT = {
     "classified:configure-protection": lambda o: classed(o, "protect", "configure", "weaken"),
@@ -128,7 +130,10 @@ def run(stage, cases, token, report):
             headers = [("Authorization", f"Bearer {token}"), *case["headers"].items()]
             body, before = content(case), stage.memory()
             target = targets[case["operation"]]
-            outcome = stage.play(lambda: stage.wire.request(method, target, headers, body))
+            send = lambda body=body: stage.wire.request(method, target, headers, body)
+            # Switching off is only seen where something was on.
+            prepare = (lambda: send(UNLOCKED)) if case["id"] == "immut-off" else None
+            outcome = stage.play(send, prepare)
             EXPECT[case["expected"]](outcome)
             hold(outcome.exchange.seconds < 10, f"took {outcome.exchange.seconds:.1f} s")
             grown = stage.memory() - before

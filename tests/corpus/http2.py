@@ -5,6 +5,7 @@ import gzip
 
 import hpack
 
+import paths
 from judge import hold
 from wire import HEADERS, PREFACE, frame, literal
 
@@ -72,7 +73,8 @@ def run(stage, cases, token, report):
             flood = len(data) > 50_000
             patience = 3.0 if flood else 8.0
             outcome = stage.play(lambda: stage.wire.http2(data, patience))
-            EXPECT[case["expected"]](outcome)
+            judge = paths.cut if case["id"] == "path-fragment" else EXPECT[case["expected"]]
+            judge(outcome)
             if flood:
                 stage.alive(token)
                 grown = stage.memory() - before

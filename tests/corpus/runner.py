@@ -73,6 +73,7 @@ def play(stage, groups, word, issuers, report):
         else:
             module = {"http1": http1, "http2": http2, "paths": paths, "bodies": bodies}[group]
             module.run(stage, found["cases"], token, report)
+        stage.world.control("POST", "reset")
         report.case(group, "the gateway still answers", lambda: stage.alive(token))
         stage.entries += stage.world.journal()
         print(f"{group}: {report.passed - before[0]} passed, {report.failed - before[1]} failed",

@@ -90,6 +90,7 @@ class Wire:
         began = time.monotonic()
         connection = self.connect("http/1.1")
         found, buffer = Exchange(), b""
+        bodiless = data.startswith(b"HEAD ")
         try:
             try:
                 connection.sendall(data)
@@ -103,9 +104,9 @@ class Wire:
                 if some == b"":
                     found.closed = True
                     break
-                buffer = parse(buffer + some, found.replies)
+                buffer = parse(buffer + some, found.replies, bodiless=bodiless)
             if buffer and found.closed:
-                parse(buffer, found.replies, at_end=True)
+                parse(buffer, found.replies, at_end=True, bodiless=bodiless)
         finally:
             connection.close()
         found.seconds = time.monotonic() - began
@@ -197,7 +198,7 @@ def closing(found):
     return (found.replies[-1].header("connection") or "").lower() == "close"
 
 
-def parse(buffer, replies, at_end=False):
+def parse(buffer, replies, at_end=False, bodiless=False):
     """Takes whole answers off the buffer; what is left is not whole yet."""
     while True:
         head, mark, rest = buffer.partition(b"\r\n\r\n")
@@ -208,7 +209,9 @@ def parse(buffer, replies, at_end=False):
         headers = [tuple(part.strip() for part in line.split(":", 1)) for line in lines[1:]]
         reply = Reply(status, headers)
         length = reply.header("content-length")
-        if length is not None:
+        if bodiless:
+            pass  # the lengths are those of the answer to a GET
+        elif length is not None:
             if len(rest) < int(length):
                 return buffer
             reply.body, rest = rest[:int(length)], rest[int(length):]

@@ -172,11 +172,10 @@ fn media_type(headers: &Headers<'_>) -> Result<(), Refused> {
     let (media, parameter) = only.split_once(';').unwrap_or((only, ""));
     let parameter = parameter.trim().replace(['"', ' '], "").to_ascii_lowercase();
     let json = media.trim().eq_ignore_ascii_case("application/json");
-    let utf8 = matches!(parameter.as_str(), "" | "charset=utf-8");
-    if json && utf8 {
-        Ok(())
-    } else {
-        Err(wrong("a body is taken as `application/json` in UTF-8 only"))
+    match parameter.as_str() {
+        _ if !json => Err(wrong("a body is taken as `application/json` only")),
+        "" | "charset=utf-8" => Ok(()),
+        _ => Err(Refused::new(ReasonCode::BodyMalformed, "a body is taken in UTF-8 only")),
     }
 }
 

@@ -15,6 +15,8 @@ use std::fmt::Write as _;
 pub const MAX_BYTES: usize = 1 << 20;
 /// Deepest nesting.
 pub const MAX_DEPTH: usize = 64;
+/// Longest name of a member, bytes: twice that of a tag, the longest name that ARM takes.
+pub const MAX_NAME: usize = 1024;
 /// Longest number, bytes: more digits than any value of the API has.
 pub const MAX_NUMBER: usize = 64;
 

@@ -55,6 +55,7 @@ pub(crate) struct Findings {
 /// Checks a body against a model.
 pub(crate) fn check(body: &Value, model: &str) -> Result<Findings, Refused> {
     let mut findings = Findings::default();
+    countable(body, "")?;
     object(body, model, "", &mut findings)?;
     Ok(findings)
 }
@@ -150,6 +151,24 @@ fn check_type(value: &Value, typ: &Type, at: &str, findings: &mut Findings) -> R
         _ => false,
     };
     if fits { Ok(()) } else { Err(wrong(at, "has another type")) }
+}
+
+/// Numbers here are counts, days and sizes. One below zero, or beyond what every
+/// reader holds exactly, would mean another number to somebody.
+/// Holds for unknown members too.
+fn countable(value: &Value, at: &str) -> Result<(), Refused> {
+    const MOST_EXACT: f64 = 9_007_199_254_740_991.0;
+    match value {
+        Value::Number(text) => match text.parse::<f64>() {
+            Ok(number) if (0.0..=MOST_EXACT).contains(&number) && !text.starts_with('-') => Ok(()),
+            _ => Err(wrong(at, "is a number out of range")),
+        },
+        Value::Array(elements) => elements.iter().try_for_each(|element| countable(element, at)),
+        Value::Object(members) => members
+            .iter()
+            .try_for_each(|(name, value)| countable(value, &format!("{at}/{name}"))),
+        _ => Ok(()),
+    }
 }
 
 /// `null` in place of a setting may reset it: only where anything goes.

@@ -40,6 +40,8 @@ pub(crate) struct ConfigFile {
 #[serde(deny_unknown_fields)]
 pub(crate) struct GatewayFile {
     public_url: String,
+    #[serde(default)]
+    hosts: Vec<String>,
     app_id_uri: String,
     login_endpoint: Option<String>,
     #[serde(default)]
@@ -284,8 +286,22 @@ impl GatewayFile {
             Some(url) => Some(https_origin(&url, "gateway.login_endpoint", problems)?),
             None => None,
         };
+        let public_url = public_url?;
+        let mut hosts = self.hosts;
+        for host in &hosts {
+            if host.parse::<http::uri::Authority>().is_err() || host.contains([':', '@']) {
+                problems.add(
+                    "gateway.hosts",
+                    format!("`{host}` is not a host name"),
+                    "write a name such as `vaultgate.internal`, without scheme and port",
+                );
+            }
+        }
+        let own = url::Url::parse(&public_url).ok();
+        hosts.extend(own.and_then(|url| url.host_str().map(str::to_owned)));
         Some(Gateway {
-            public_url: public_url?,
+            public_url,
+            hosts,
             app_id_uri: self.app_id_uri,
             login_endpoint,
             extra_api_versions: self.extra_api_versions,

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use hyper::body::Incoming;
 use vaultgate_arm::json::Document;
-use vaultgate_arm::{Class, Classified, Refused, Resource, Restore, Settled};
+use vaultgate_arm::{Class, Classified, ReasonCode, Refused, Resource, Restore, Settled};
 use vaultgate_pdp::Principal;
 
 use super::Pipeline;
@@ -200,6 +200,8 @@ impl From<Refused> for Box<Refusal> {
             refused.message,
         );
         refusal.hint = refused.hint;
+        // Whatever was announced as a body is not to be read as the next request.
+        refusal.close = refused.reason == ReasonCode::BodyUnexpected;
         Box::new(refusal)
     }
 }

@@ -1,15 +1,14 @@
 //! What is refused before anybody reads a token: framing that two parsers could
 //! read differently, and methods that are not requests at all.
 
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{Request, StatusCode, Version};
 
 use crate::refusal::{Refusal, Verdict};
 
 /// Refuses ambiguous framing and ends the connection with it.
-pub(crate) fn check<B>(request: &Request<B>, public_host: &str) -> Result<(), Refusal> {
+pub(crate) fn check<B>(request: &Request<B>, hosts: &[String]) -> Result<(), Refusal> {
     let headers = request.headers();
-    let h1 = request.version() != Version::HTTP_2;
     // hyper drops Content-Length beside Transfer-Encoding, so whoever sends both
     // is seen as chunked: refusing the coding itself leaves nothing to disagree on.
     if headers.contains_key(TRANSFER_ENCODING) {
@@ -41,41 +40,69 @@ pub(crate) fn check<B>(request: &Request<B>, public_host: &str) -> Result<(), Re
             "`Content-Length` or `Host` stands in the request more than once",
         ));
     }
-    if h1 && headers.get(HOST).is_none() {
+    let expectation = headers.get(EXPECT);
+    if expectation.is_some_and(|value| !value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(closing(
+            "expectation",
+            StatusCode::EXPECTATION_FAILED,
+            "the only expectation that is met is `100-continue`",
+        ));
+    }
+    addressed_to_us(request, hosts)
+}
+
+/// A request that names another host was meant for another parser, or led here by
+/// somebody else's DNS. The name decides nothing upstream either way.
+fn addressed_to_us<B>(request: &Request<B>, hosts: &[String]) -> Result<(), Refusal> {
+    let host = request.headers().get(HOST);
+    if host.is_none() && request.version() != Version::HTTP_2 {
         return Err(closing(
             "host-missing",
             StatusCode::BAD_REQUEST,
             "the request names no `Host`",
         ));
     }
-    foreign_authority(request, public_host)
-}
-
-/// A target that names another authority is another parser's request.
-fn foreign_authority<B>(request: &Request<B>, public_host: &str) -> Result<(), Refusal> {
-    let Some(authority) = request.uri().authority() else {
-        return Ok(());
-    };
-    let misdirected = || {
-        closing(
+    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let named = [host.map(|host| host.as_bytes()), authority];
+    if let [Some(host), Some(authority)] = named
+        && !host.eq_ignore_ascii_case(authority)
+    {
+        return Err(closing(
             "authority-foreign",
             StatusCode::BAD_REQUEST,
-            "the request target names another authority",
-        )
-    };
-    if authority.as_str().contains('@') {
-        return Err(misdirected());
+            "the request target and `Host` name different authorities",
+        ));
     }
-    let host = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    if host.is_some_and(|host| !host.eq_ignore_ascii_case(authority.as_str())) {
-        return Err(misdirected());
-    }
-    // On HTTP/2 the authority is the host; on HTTP/1 an absolute target must be ours.
-    let ours = authority.as_str().eq_ignore_ascii_case(public_host);
-    if request.version() != Version::HTTP_2 && !ours {
-        return Err(misdirected());
+    for name in named.into_iter().flatten() {
+        let Some(name) = host_name(name) else {
+            return Err(closing(
+                "host-malformed",
+                StatusCode::BAD_REQUEST,
+                "the request names no host that could be one",
+            ));
+        };
+        if !hosts.iter().any(|own| own.eq_ignore_ascii_case(name)) {
+            let message = "the request is addressed to a host that this gateway is not";
+            return Err(closing("authority-foreign", StatusCode::MISDIRECTED_REQUEST, message));
+        }
     }
     Ok(())
+}
+
+/// The name in `name[:port]`; none when another reader could see another name.
+fn host_name(authority: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(authority).ok()?;
+    let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, port)) => (address, port.strip_prefix(':').or(port.is_empty().then_some("0"))),
+        None => match text.split_once(':') {
+            Some((name, port)) => (name, Some(port)),
+            None => (text, Some("0")),
+        },
+    };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':');
+    let good = !name.is_empty() && name.bytes().all(plain);
+    let numbered = port.is_some_and(|port| port.parse::<u16>().is_ok());
+    (good && numbered).then_some(name)
 }
 
 fn closing(reason: &'static str, status: StatusCode, message: &str) -> Refusal {
@@ -91,7 +118,7 @@ mod tests {
     use http::{Request, Version};
 
     fn reason(request: Request<()>) -> &'static str {
-        check(&request, "gw.example").err().map_or("fine", |r| r.reason)
+        check(&request, &["gw.example".to_owned()]).err().map_or("fine", |r| r.reason)
     }
 
     #[test]
@@ -121,5 +148,20 @@ mod tests {
         assert_eq!(other, "authority-foreign");
         assert_eq!(absolute("https://gw.example/x", "evil"), "authority-foreign");
         assert_eq!(absolute("https://gw.example@evil/x", "gw.example"), "authority-foreign");
+        assert_eq!(absolute("/x", "management.azure.com"), "authority-foreign");
+        assert_eq!(absolute("/x", "GW.example:8443"), "fine");
+        for host in ["gw.example, evil", "gw.example/evil", "a@gw.example", "gw.example:x", ""] {
+            assert_eq!(absolute("/x", host), "host-malformed", "{host}");
+        }
+    }
+
+    #[test]
+    fn an_expectation_that_is_not_met_is_refused() {
+        let expecting = |what: &str| {
+            let request = Request::post("/x").header("host", "gw.example").header("expect", what);
+            reason(request.body(()).unwrap())
+        };
+        assert_eq!(expecting("100-Continue"), "fine");
+        assert_eq!(expecting("200-ok"), "expectation");
     }
 }

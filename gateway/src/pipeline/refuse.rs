@@ -18,8 +18,10 @@ use crate::listener::Answer;
 use crate::recorder::RefusalNote;
 use crate::refusal::{Refusal, Verdict};
 
-/// Longest part of a target that a refusal's record keeps, bytes.
+/// Longest part of a target that a refusal's record keeps, characters.
 const MAX_TARGET: usize = 2 << 10;
+/// Longest segment that is kept whole: names of resources are shorter, tokens longer.
+const MAX_SEGMENT: usize = 160;
 
 /// Which refusals are full records and which are counted.
 pub(crate) type Ledger = Arc<RefusalLedger>;
@@ -36,7 +38,7 @@ struct RefusalRecord<'r> {
 #[derive(Serialize)]
 struct RequestNote<'r> {
     method: &'r str,
-    target: &'r str,
+    target: String,
     remote: String,
     tls: &'static str,
     http: &'static str,
@@ -133,7 +135,7 @@ fn refusal_record<'r>(
         operation: trail.asked.as_ref(),
         request: RequestNote {
             method: arrival.method.as_str(),
-            target: clip(&arrival.target),
+            target: without_secrets(&arrival.target),
             remote: arrival.peer.source.ip().to_string(),
             tls: arrival.peer.tls,
             http: arrival.http,
@@ -141,11 +143,43 @@ fn refusal_record<'r>(
     }
 }
 
-/// The first bytes of a target, cut between characters.
-fn clip(target: &str) -> &str {
-    let mut end = target.len().min(MAX_TARGET);
-    while !target.is_char_boundary(end) {
-        end -= 1;
+/// A target as a record may keep it. Of the query only what ARM's own parameters say:
+/// people put tokens and keys into URLs, and what nobody understood may be one.
+fn without_secrets(target: &str) -> String {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let mut told = String::new();
+    for (n, segment) in path.split('/').enumerate() {
+        told.push_str(if n == 0 { "" } else { "/" });
+        match segment.char_indices().nth(MAX_SEGMENT) {
+            Some(_) => told.extend(segment.chars().take(32).chain(['…'])),
+            None => told.push_str(segment),
+        }
     }
-    target.get(..end).unwrap_or_default()
+    let mut separator = '?';
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let own = name.eq_ignore_ascii_case("api-version") || name.starts_with('$');
+        told.push(separator);
+        told.extend(name.chars().take(MAX_SEGMENT));
+        told.push('=');
+        told.push_str(if own { value } else { "…" });
+        separator = '&';
+    }
+    match told.char_indices().nth(MAX_TARGET) {
+        Some((end, _)) => told.get(..end).unwrap_or_default().to_owned(),
+        None => told,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_secrets;
+
+    #[test]
+    fn a_token_in_a_url_is_not_written_down() {
+        let token = "e".repeat(300);
+        let told = without_secrets(&format!("/a/{token}/b?access_token={token}&api-version=1&x"));
+        assert_eq!(told, format!("/a/{}…/b?access_token=…&api-version=1&x=…", "e".repeat(32)));
+        assert!(without_secrets(&"/x".repeat(9_000)).len() < 3_000);
+    }
 }

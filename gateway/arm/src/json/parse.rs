@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{JsonError, MAX_BYTES, MAX_DEPTH, MAX_NUMBER, Value};
+use super::{JsonError, MAX_BYTES, MAX_DEPTH, MAX_NAME, MAX_NUMBER, Value};
 
 /// Parses a whole document.
 pub(super) fn document(bytes: &[u8]) -> Result<Value, JsonError> {
@@ -121,6 +121,9 @@ impl Parser<'_> {
                 return Err(self.error("a member name is expected"));
             }
             let name = self.string()?;
+            if name.len() > MAX_NAME {
+                return Err(self.error("a member name too long"));
+            }
             if !names.insert(name.to_ascii_lowercase()) {
                 return Err(self.error("a member name occurs twice"));
             }
