@@ -72,12 +72,14 @@ in_place if {
 	named_urls_known
 }
 
-# The data goes to the landing zone: everything that the target names is there,
-# and it names something.
+# The data goes to the landing zone: something that the target names is there, and
+# whatever else it names is there too, or is the resource group of the source itself,
+# where the restored disks may stand beside the machine.
 landed if {
-	count(target_ids) > 0
-	every id in target_ids {
-		is_landing(id)
+	some id in target_ids
+	is_landing(id)
+	every other in target_ids {
+		lands(other)
 	}
 	named_ids_known
 	named_urls_known
@@ -106,6 +108,10 @@ ids_in(document) := {id |
 urls_in(document) := {url |
 	some url in regex.find_n(`(?i)[a-z][a-z0-9+.-]*:/[^"]*`, json.marshal(document), -1)
 }
+
+lands(id) if is_landing(id)
+
+lands(id) if fold(id) == fold(concat("/", ["/subscriptions", input.resource.subscription, "resourceGroups", input.resource.resource_group]))
 
 is_known(id) if covers(concat("/", ["/subscriptions", input.resource.subscription]), id)
 

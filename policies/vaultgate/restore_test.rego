@@ -15,7 +15,7 @@ to_staging := {"resource": null, "storage_account": testing.staging_account, "re
 
 in_place(who) := testing.restore(who, "original", original, [])
 
-home_account := concat("", [testing.prod, "/resourceGroups/rg1/providers/Microsoft.Storage/storageAccounts/sa1"])
+home_account := concat("", [testing.prod, "/resourceGroups/rg1/providers/Microsoft.Storage/storageAccounts/sa9"])
 
 test_restores_in_place_are_allowed if {
 	vaultgate.decision.allow with input as in_place(testing.operator)
@@ -27,6 +27,8 @@ test_restores_to_the_landing_zone_are_allowed if {
 	vaultgate.decision.allow with input as testing.restore(testing.operator, "disks", to_staging, ["subscription"])
 	group := {"resource_group": concat("", [testing.staging, "/resourceGroups/LANDING"])}
 	vaultgate.decision.allow with input as testing.restore(testing.operator, "alternate", group, ["subscription"])
+	home := {"storage_account": testing.staging_account, "resource_group": concat("", [testing.prod, "/resourceGroups/RG1"])}
+	vaultgate.decision.allow with input as testing.restore(testing.operator, "disks", home, [])
 	files := {"properties": {"url": "https://StagingSA.blob.core.windows.net/restored"}}
 	vaultgate.decision.allow with input as testing.restore_with(testing.operator, "files", to_staging, files)
 }
@@ -38,6 +40,8 @@ test_restore_target_not_listed_denies_foreign_targets if {
 		{"storage_account": home_account},
 		{"region": "westeurope"},
 		{"note": "landing"},
+		{"storage_account": home_account, "resource_group": concat("", [testing.prod, "/resourceGroups/rg1"])},
+		{"storage_account": testing.staging_account, "resource_group": concat("", [testing.prod, "/resourceGroups/rg2"])},
 		# One listed name does not cover for another that is not.
 		object.union(to_staging, {"resource_group": testing.prod}),
 		object.union(to_staging, {"deep": [{"virtual_network": testing.foreign_account}]}),
