@@ -22,6 +22,18 @@ use keys::{KeyError, SealingKeys};
 /// Path under which handles are polled.
 pub(crate) const PREFIX: &str = "/_vaultgate/op/";
 
+/// How a handle begins, so that it is told from other names.
+const MARK: &str = "vgop-";
+
+/// The handle that a path polls, if it polls one. The Azure CLI takes the last segment
+/// of a poll URL for the operation's name and puts it into a status URL of its own: a
+/// handle is taken from there too, and means the same.
+pub(crate) fn polled(path: &str) -> Option<&str> {
+    let last = path.rsplit('/').next()?;
+    path.strip_prefix(PREFIX)
+        .or_else(|| last.starts_with(MARK).then_some(last))
+}
+
 /// Longest handle that is looked at: longer text is no handle of ours.
 const MAX_SEALED: usize = 16 << 10;
 
@@ -87,7 +99,7 @@ impl Custody {
     pub(crate) fn seal(&self, handle: &Handle) -> Option<String> {
         let plain = serde_json::to_vec(handle).ok()?;
         let sealed = self.keys.seal(plain)?;
-        Some(URL_SAFE_NO_PAD.encode(sealed))
+        Some(format!("{MARK}{}", URL_SAFE_NO_PAD.encode(sealed)))
     }
 
     /// Opens a handle; anything that this gateway did not seal is unknown.
@@ -95,8 +107,8 @@ impl Custody {
         if text.len() > MAX_SEALED {
             return Err(HandleError::Unknown);
         }
-        let sealed = URL_SAFE_NO_PAD.decode(text);
-        let sealed = sealed.map_err(|_| HandleError::Unknown)?;
+        let sealed = text.strip_prefix(MARK).ok_or(HandleError::Unknown)?;
+        let sealed = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| HandleError::Unknown)?;
         let plain = self.keys.open_sealed(sealed).ok_or(HandleError::Unknown)?;
         let handle: Handle = serde_json::from_slice(&plain).map_err(|_| HandleError::Unknown)?;
         if handle.expires <= now {
@@ -160,7 +172,7 @@ mod tests {
         assert!(rotated.unseal(&sealed, now).is_ok());
         let other = Custody::open(&dir.path().join("other.key")).unwrap();
         assert_eq!(other.unseal(&sealed, now), Err(HandleError::Unknown));
-        for hostile in ["", "AA", "====", &"A".repeat(20_000)] {
+        for hostile in ["", "AA", "vgop-", "vgop-====", &format!("vgop-{}", "A".repeat(20_000))] {
             assert_eq!(rotated.unseal(hostile, now), Err(HandleError::Unknown));
         }
     }

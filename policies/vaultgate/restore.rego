@@ -62,7 +62,17 @@ deny contains {
 
 agent_acts if not input.principal.kind in {"human", "workload", "flow"}
 
-agent_acts if count(input.principal.actors) > 0
+# The application that a person signed in with is an actor too; its kind, from the
+# configuration, is the principal's. Whoever acts beyond it was not looked at.
+agent_acts if {
+	some actor in input.principal.actors
+	not signed_in_with(actor)
+}
+
+signed_in_with(actor) if {
+	actor.issuer == input.principal.issuer
+	actor.subject == input.principal.app
+}
 
 # The data goes back to where it came from.
 in_place if {

@@ -102,6 +102,13 @@ test_agent_restore_needs_human_denies if {
 	codes(in_place(through)) == {"agent-restore-needs-human"}
 }
 
+test_agent_restore_needs_human_spares_the_application_one_signed_in_with if {
+	cli := {"app": "cli", "actors": [{"issuer": testing.operator.issuer, "subject": "cli"}]}
+	codes(in_place(object.union(testing.operator, cli))) == set()
+	elsewhere := {"app": "cli", "actors": [{"issuer": "https://other.example", "subject": "cli"}]}
+	codes(in_place(object.union(testing.operator, elsewhere))) == {"agent-restore-needs-human"}
+}
+
 test_agent_restore_needs_human_spares_people_services_and_flows if {
 	every kind in ["human", "workload", "flow"] {
 		codes(in_place(testing.principal(kind, ["backup.operator"]))) == set()

@@ -127,8 +127,8 @@ class Sdk(unittest.TestCase):
         self.assertIn("refused by policy", error.error.message)
         self.assertEqual(error.response.headers["x-vaultgate-decision"], "deny")
         decision = error.response.headers["x-vaultgate-decision-id"]
-        info = [more for more in error.error.additional_info if more["type"] == "VaultgateDecision"]
-        self.assertIn(decision, str(info), "the body does not name the decision")
+        info = [more for more in error.error.additional_info if more.type == "VaultgateDecision"]
+        self.assertEqual([more.info["decisionId"] for more in info], [decision])
         record = world.record(decision)
         self.assertEqual((record["verdict"], record["forward"]), ("deny", None))
         self.assertEqual(world.journal(method="DELETE", surface="arm"), [])

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Client, PATIENCE, VERSION, World, item};
+use crate::harness::{Answer, Client, PATIENCE, VAULT, VERSION, World, item};
 
 async fn started(operator: &Client) -> Answer {
     let target = format!("{}/backup?{VERSION}", item("vm1"));
@@ -42,6 +42,11 @@ async fn polls_stay_at_the_gateway_and_survive_a_restart() {
     }
     world.restart();
     let status = end(&world.persona("operator"), &poll).await;
+    // The Azure CLI puts the last segment into a status URL of its own.
+    let name = poll.rsplit('/').next().unwrap();
+    let own = format!("{VAULT}/backupOperations/{name}?{VERSION}");
+    assert_eq!(end(&world.persona("operator"), &own).await, status);
+    assert_eq!(world.persona("reader").get(&own).await.status.as_u16(), 403);
     assert_eq!(status["status"], "Succeeded");
     assert!(status["properties"]["jobId"].is_string(), "{status}");
     world.assert_oracle_holds();

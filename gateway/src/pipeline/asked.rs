@@ -215,7 +215,7 @@ impl Pipeline {
         body: Incoming,
         trail: &mut Trail,
     ) -> Result<Asked, Box<Refusal>> {
-        let asked = match arrival.path().strip_prefix(custody::PREFIX) {
+        let asked = match custody::polled(arrival.path()) {
             Some(sealed) => self.poll(arrival, caller, sealed)?,
             None => {
                 let route = vaultgate_arm::route(arrival.method.as_str(), &arrival.target)?;
