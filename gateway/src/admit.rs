@@ -180,14 +180,20 @@ impl Admission {
         after: Option<Duration>,
     ) {
         let now = self.clock.monotonic();
-        self.arm.note_throttled(subscription, bucket, now + pause(after), now);
+        self.arm
+            .note_throttled(subscription, bucket, now + pause(after), now);
     }
 
     /// Azure answered 429 to a read of the gateway's own.
-    pub(crate) fn note_reader_throttled(&self, subscription: Option<&str>, after: Option<Duration>) {
+    pub(crate) fn note_reader_throttled(
+        &self,
+        subscription: Option<&str>,
+        after: Option<Duration>,
+    ) {
         let now = self.clock.monotonic();
         let until = now + pause(after);
-        self.reader.note_throttled(subscription, ArmBucket::Reads, until, now);
+        self.reader
+            .note_throttled(subscription, ArmBucket::Reads, until, now);
     }
 
     /// Azure said how many requests are left (`x-ms-ratelimit-remaining-…`).

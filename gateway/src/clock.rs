@@ -88,7 +88,8 @@ impl Clock {
             source,
             known: Arc::new(Mutex::new((Timestamp::UNIX_EPOCH, Instant::now()))),
         };
-        *clock.known.lock().unwrap_or_else(PoisonError::into_inner) = (clock.now(), clock.monotonic());
+        *clock.known.lock().unwrap_or_else(PoisonError::into_inner) =
+            (clock.now(), clock.monotonic());
         clock
     }
 

@@ -94,7 +94,10 @@ pub(crate) fn run() -> ExitCode {
 }
 
 /// Writes an error for people to standard error.
-#[expect(clippy::print_stderr, reason = "this is the command line's error output")]
+#[expect(
+    clippy::print_stderr,
+    reason = "this is the command line's error output"
+)]
 pub(crate) fn complain(text: &str) {
     eprintln!("error: {text}");
 }

@@ -108,7 +108,9 @@ impl Custody {
             return Err(HandleError::Unknown);
         }
         let sealed = text.strip_prefix(MARK).ok_or(HandleError::Unknown)?;
-        let sealed = URL_SAFE_NO_PAD.decode(sealed).map_err(|_| HandleError::Unknown)?;
+        let sealed = URL_SAFE_NO_PAD
+            .decode(sealed)
+            .map_err(|_| HandleError::Unknown)?;
         let plain = self.keys.open_sealed(sealed).ok_or(HandleError::Unknown)?;
         let handle: Handle = serde_json::from_slice(&plain).map_err(|_| HandleError::Unknown)?;
         if handle.expires <= now {
@@ -172,7 +174,13 @@ mod tests {
         assert!(rotated.unseal(&sealed, now).is_ok());
         let other = Custody::open(&dir.path().join("other.key")).unwrap();
         assert_eq!(other.unseal(&sealed, now), Err(HandleError::Unknown));
-        for hostile in ["", "AA", "vgop-", "vgop-====", &format!("vgop-{}", "A".repeat(20_000))] {
+        for hostile in [
+            "",
+            "AA",
+            "vgop-",
+            "vgop-====",
+            &format!("vgop-{}", "A".repeat(20_000)),
+        ] {
             assert_eq!(rotated.unseal(hostile, now), Err(HandleError::Unknown));
         }
     }

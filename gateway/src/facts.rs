@@ -154,9 +154,7 @@ impl Facts {
             Some(vault) => self.postures.get(&vault.to_ascii_lowercase()).await,
             None => None,
         };
-        let fresh = seen.filter(|seen| {
-            now.saturating_duration_since(seen.at) <= self.max_age
-        });
+        let fresh = seen.filter(|seen| now.saturating_duration_since(seen.at) <= self.max_age);
         let (vault, posture) = match fresh {
             Some(seen) => {
                 let age = now.saturating_duration_since(seen.at).as_secs();
@@ -241,7 +239,8 @@ impl Raw {
         let status = answer.as_ref().map(|answer| answer.status.as_u16());
         let body = answer.as_ref().and_then(|answer| {
             let good = answer.status.is_success();
-            good.then(|| serde_json::from_slice::<Value>(&answer.body).ok()).flatten()
+            good.then(|| serde_json::from_slice::<Value>(&answer.body).ok())
+                .flatten()
         });
         match purpose {
             "vault" => self.part(status, body, |answers, body| answers.vault = body),
@@ -385,5 +384,6 @@ fn plan(wanted: &Wanted<'_>) -> Vec<Read> {
 }
 
 fn is_data_protection(id: &str) -> bool {
-    id.to_ascii_lowercase().contains("/providers/microsoft.dataprotection/")
+    id.to_ascii_lowercase()
+        .contains("/providers/microsoft.dataprotection/")
 }

@@ -82,7 +82,10 @@ pub(crate) async fn serve<H, F>(
         tokio::spawn(connection.run(stream, address, graceful.watcher()));
     }
     drop(listener);
-    if timeout(settings.drain_timeout, graceful.shutdown()).await.is_err() {
+    if timeout(settings.drain_timeout, graceful.shutdown())
+        .await
+        .is_err()
+    {
         tracing::warn!("requests were still in flight when the drain time ended");
     }
 }
@@ -169,7 +172,9 @@ where
             async move { Ok::<_, Infallible>(answer.await) }
         });
         let http = protocol(&self.settings);
-        let served = http.serve_connection(TokioIo::new(stream), service).into_owned();
+        let served = http
+            .serve_connection(TokioIo::new(stream), service)
+            .into_owned();
         let _ = watcher.watch(served).await;
     }
 }

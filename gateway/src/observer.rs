@@ -77,7 +77,8 @@ impl Observer {
         for_restore: bool,
     ) -> Result<Vec<Option<ReadAnswer>>, ObserveError> {
         for read in reads {
-            self.admission.gateway_read(subscription(&read.path), for_restore)?;
+            self.admission
+                .gateway_read(subscription(&read.path), for_restore)?;
         }
         let id = Uuid::now_v7();
         let record = Observation {
@@ -90,14 +91,17 @@ impl Observer {
             Purpose::Facts | Purpose::Reconciliation => Priority::Restore,
             _ => Priority::Normal,
         };
-        self.recorder.write(Kind::Observation, id, &record, priority).await?;
+        self.recorder
+            .write(Kind::Observation, id, &record, priority)
+            .await?;
         let made = reads.iter().map(|read| async move {
             let target = ReadTarget::new(read.target());
             match self.reader.get(id, &target, decision).await {
                 Ok(answer) => {
                     if answer.status == StatusCode::TOO_MANY_REQUESTS {
                         let from = subscription(&read.path);
-                        self.admission.note_reader_throttled(from, answer.retry_after);
+                        self.admission
+                            .note_reader_throttled(from, answer.retry_after);
                     }
                     Some(answer)
                 }
@@ -138,5 +142,7 @@ impl Observer {
 fn subscription(path: &str) -> Option<&str> {
     let mut segments = path.split('/').skip(1);
     let scope = segments.next()?;
-    scope.eq_ignore_ascii_case("subscriptions").then(|| segments.next())?
+    scope
+        .eq_ignore_ascii_case("subscriptions")
+        .then(|| segments.next())?
 }

@@ -108,7 +108,9 @@ impl Outbound {
             let mut added = 0;
             for certificate in CertificateDer::pem_slice_iter(pem) {
                 let certificate = certificate.map_err(|e| OutboundError::Ca(e.to_string()))?;
-                roots.add(certificate).map_err(|e| OutboundError::Ca(e.to_string()))?;
+                roots
+                    .add(certificate)
+                    .map_err(|e| OutboundError::Ca(e.to_string()))?;
                 added += 1;
             }
             if added == 0 {
@@ -157,9 +159,10 @@ impl Outbound {
     ) -> Result<Response<Bytes>, FetchError> {
         self.check(&request)?;
         let (mut parts, body) = request.into_parts();
-        parts
-            .headers
-            .insert(header::ACCEPT_ENCODING, header::HeaderValue::from_static("identity"));
+        parts.headers.insert(
+            header::ACCEPT_ENCODING,
+            header::HeaderValue::from_static("identity"),
+        );
         let request = Request::from_parts(parts, Full::new(body));
         match tokio::time::timeout(limits.total, self.exchange(request, limits.max_body)).await {
             Ok(answered) => answered,
@@ -190,7 +193,10 @@ impl Outbound {
     fn check(&self, request: &Request<Bytes>) -> Result<(), FetchError> {
         let uri = request.uri();
         let host = uri.host().unwrap_or_default();
-        let local = matches!(host, "127.0.0.1" | "localhost" | "[::1]" | "169.254.169.254");
+        let local = matches!(
+            host,
+            "127.0.0.1" | "localhost" | "[::1]" | "169.254.169.254"
+        );
         let allowed = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => self.plain == Plain::Local && local,

@@ -121,10 +121,14 @@ impl Pipeline {
         // Counters include what is in flight: two requests cannot spend one budget.
         let (activity, reservation) = self.reserve(&caller, &asked, &settled);
         // May they. Never errs: a fault of the policy is a denial.
-        let input = self.input(arrival, &caller, &asked, &gathered, &settled, &activity, false);
+        let input = self.input(
+            arrival, &caller, &asked, &gathered, &settled, &activity, false,
+        );
         let decision = self.judge(&policy, &input).await;
         // Was this very request sent before: the caller then gets its reply.
-        let claim = self.claim(arrival, &caller, &asked, &decision, trail).await?;
+        let claim = self
+            .claim(arrival, &caller, &asked, &decision, trail)
+            .await?;
         // Durable, or nothing happens. Denials and replays leave here.
         let request = asked.upstream_request(arrival, gathered.etag.as_deref());
         let judged = judge::Judged {
@@ -143,6 +147,7 @@ impl Pipeline {
         // The credential is injected in there, and only there.
         let result = self.upstream.forward(permit).await;
         drop(gathered.lease);
-        self.conclude(&caller, &asked, &settled, result, ticket, trail).await
+        self.conclude(&caller, &asked, &settled, result, ticket, trail)
+            .await
     }
 }

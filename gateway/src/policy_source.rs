@@ -87,7 +87,11 @@ impl PolicySource {
     }
 
     /// Takes over a changed folder, until `stop` turns true.
-    pub(crate) async fn watch(self: Arc<Self>, recorder: Recorder, mut stop: watch::Receiver<bool>) {
+    pub(crate) async fn watch(
+        self: Arc<Self>,
+        recorder: Recorder,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let (changed, mut changes) = mpsc::channel(1);
         let watcher = notify::recommended_watcher(move |_| {
             // A full channel already holds a change to look at.

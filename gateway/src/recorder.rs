@@ -11,9 +11,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use uuid::Uuid;
-use vaultgate_decision_log::{
-    AppendError, DecisionLog, Entry, Kind, LogError, Priority, Receipt,
-};
+use vaultgate_decision_log::{AppendError, DecisionLog, Entry, Kind, LogError, Priority, Receipt};
 use vaultgate_pdp::Decision;
 
 use crate::clock::Clock;

@@ -272,7 +272,11 @@ struct Info {
 
 fn seconds(after: Duration) -> String {
     // Rounded up: a client that comes back a moment early is refused again.
-    after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0)).max(1).to_string()
+    after
+        .as_secs()
+        .saturating_add(u64::from(after.subsec_nanos() > 0))
+        .max(1)
+        .to_string()
 }
 
 /// `policy-denied` as ARM writes codes: `PolicyDenied`.

@@ -157,27 +157,29 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
 }
 
 /// Keeps configuration and catalogue by digest and records the start.
-async fn introduce(
-    config: &Config,
-    recorder: &Recorder,
-    opened: Value,
-) -> anyhow::Result<String> {
+async fn introduce(config: &Config, recorder: &Recorder, opened: Value) -> anyhow::Result<String> {
     let rendered = catalogue::rendered().into_bytes();
     let digest = recorder.keep("catalogue", rendered).await?;
-    recorder.keep("config", config.text.clone().into_bytes()).await?;
+    recorder
+        .keep("config", config.text.clone().into_bytes())
+        .await?;
     let started = LifecycleRecord {
         event: "started",
         version: env!("CARGO_PKG_VERSION"),
         opened: Some(opened),
     };
     let urgent = Priority::Restore;
-    recorder.write(Kind::Lifecycle, Uuid::now_v7(), &started, urgent).await?;
+    recorder
+        .write(Kind::Lifecycle, Uuid::now_v7(), &started, urgent)
+        .await?;
     let taken = ConfigRecord {
         event: "loaded",
         config: &config.digest,
         catalogue: &digest,
     };
-    recorder.write(Kind::Config, Uuid::now_v7(), &taken, urgent).await?;
+    recorder
+        .write(Kind::Config, Uuid::now_v7(), &taken, urgent)
+        .await?;
     Ok(digest)
 }
 
@@ -232,7 +234,9 @@ async fn farewell(pipeline: &Pipeline, recorder: &Recorder) {
         tracing::warn!(%error, "counters were not saved; the log has them");
     }
     let record = json!({"event": "stopped", "version": env!("CARGO_PKG_VERSION")});
-    let written = recorder.write(Kind::Lifecycle, Uuid::now_v7(), &record, Priority::Restore).await;
+    let written = recorder
+        .write(Kind::Lifecycle, Uuid::now_v7(), &record, Priority::Restore)
+        .await;
     if let Err(error) = written {
         tracing::warn!(%error, "the stop was not recorded");
     }

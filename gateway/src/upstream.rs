@@ -201,7 +201,14 @@ impl Upstream {
         }
         let method = request.method.clone();
         let body = request.body.clone();
-        let built = build(&self.origin, method, &request.path_and_query, headers, decision, body);
+        let built = build(
+            &self.origin,
+            method,
+            &request.path_and_query,
+            headers,
+            decision,
+            body,
+        );
         let Some(built) = built else {
             return ForwardResult::NotSent("the request cannot be written as HTTP".into());
         };
@@ -271,7 +278,14 @@ impl Reader {
         {
             headers.insert("x-ms-correlation-request-id", value);
         }
-        let built = build(&self.origin, Method::GET, &target.0, headers, observation, None);
+        let built = build(
+            &self.origin,
+            Method::GET,
+            &target.0,
+            headers,
+            observation,
+            None,
+        );
         let built = built.ok_or_else(|| ReadError::Target(target.0.clone()))?;
         let (parts, body) = self.outbound.fetch(built, self.limits).await?.into_parts();
         compare_clocks(&self.clock, &parts.headers);
@@ -305,13 +319,20 @@ fn build(
         .entry(ACCEPT)
         .or_insert(HeaderValue::from_static("application/json"));
     let uri = format!("{origin}{path_and_query}");
-    let mut request = Request::builder().method(method).uri(uri).body(body.unwrap_or_default()).ok()?;
+    let mut request = Request::builder()
+        .method(method)
+        .uri(uri)
+        .body(body.unwrap_or_default())
+        .ok()?;
     *request.headers_mut() = headers;
     Some(request)
 }
 
 fn compare_clocks(clock: &Clock, headers: &HeaderMap) {
-    if let Some(date) = headers.get(http::header::DATE).and_then(|date| date.to_str().ok()) {
+    if let Some(date) = headers
+        .get(http::header::DATE)
+        .and_then(|date| date.to_str().ok())
+    {
         clock.compare(date);
     }
 }

@@ -1,6 +1,10 @@
 //! Who gets in, and what those who do not are told.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 use vaultgate_sim::{Issuer, TokenRequest};
 
@@ -11,15 +15,42 @@ async fn both_issuers_vouch_and_no_other_door_opens() {
     let world = World::start().await;
     let target = format!("{VAULT}/backupJobs?{VERSION}");
     for issuer in [Issuer::Oidc, Issuer::Entra] {
-        let token = world.sim.token(&TokenRequest::new("reader", issuer)).unwrap();
+        let token = world
+            .sim
+            .token(&TokenRequest::new("reader", issuer))
+            .unwrap();
         let answer = world.anybody().with_token(&token).get(&target).await;
         answer.expect(200, "allow");
     }
     let cases = [
-        ("token-audience", TokenRequest { audience: Some("api://other".into()), ..reader() }),
-        ("token-audience", TokenRequest { audience: Some("api://vaultgate-console".into()), ..reader() }),
-        ("token-expired", TokenRequest { lifetime: Some(-600), ..reader() }),
-        ("token-signature", TokenRequest { sign_with: Some("attacker-es".into()), ..reader() }),
+        (
+            "token-audience",
+            TokenRequest {
+                audience: Some("api://other".into()),
+                ..reader()
+            },
+        ),
+        (
+            "token-audience",
+            TokenRequest {
+                audience: Some("api://vaultgate-console".into()),
+                ..reader()
+            },
+        ),
+        (
+            "token-expired",
+            TokenRequest {
+                lifetime: Some(-600),
+                ..reader()
+            },
+        ),
+        (
+            "token-signature",
+            TokenRequest {
+                sign_with: Some("attacker-es".into()),
+                ..reader()
+            },
+        ),
     ];
     for (reason, request) in cases {
         let token = world.sim.token(&request).unwrap();
@@ -28,7 +59,10 @@ async fn both_issuers_vouch_and_no_other_door_opens() {
         assert_eq!(answer.reason(), reason);
         let challenge = answer.header("www-authenticate");
         assert!(challenge.contains("error=\"invalid_token\""), "{challenge}");
-        assert!(challenge.contains("/.well-known/oauth-protected-resource"), "{challenge}");
+        assert!(
+            challenge.contains("/.well-known/oauth-protected-resource"),
+            "{challenge}"
+        );
         assert!(!answer.text().contains(&token));
     }
     assert_eq!(world.forwarded(), 2);
@@ -41,14 +75,19 @@ fn reader() -> TokenRequest {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signed_but_expired_token_is_always_a_full_record() {
     let world = World::start().await;
-    let request = TokenRequest { lifetime: Some(-600), ..reader() };
+    let request = TokenRequest {
+        lifetime: Some(-600),
+        ..reader()
+    };
     let token = world.sim.token(&request).unwrap();
     let client = world.anybody().with_token(&token);
     for _ in 0..25 {
         client.get(&format!("{VAULT}?{VERSION}")).await;
     }
     let records = world.records();
-    let expired = records.iter().filter(|r| r["refusal"]["reason"] == "token-expired");
+    let expired = records
+        .iter()
+        .filter(|r| r["refusal"]["reason"] == "token-expired");
     assert_eq!(expired.count(), 25);
 }
 
@@ -59,7 +98,10 @@ async fn strangers_cannot_fill_the_disk() {
         world.anybody().get(&format!("{VAULT}?{VERSION}")).await;
     }
     let records = world.records();
-    let full = records.iter().filter(|r| r["refusal"]["reason"] == "token-missing").count();
+    let full = records
+        .iter()
+        .filter(|r| r["refusal"]["reason"] == "token-missing")
+        .count();
     assert!((1..=40).contains(&full), "{full} full records");
 }
 
@@ -67,12 +109,20 @@ async fn strangers_cannot_fill_the_disk() {
 async fn public_documents_need_no_token() {
     let world = World::start().await;
     let anybody = world.anybody();
-    let cloud = anybody.get("/metadata/endpoints?api-version=2022-09-01").await;
+    let cloud = anybody
+        .get("/metadata/endpoints?api-version=2022-09-01")
+        .await;
     assert_eq!(cloud.status.as_u16(), 200, "{}", cloud.text());
     let cloud = cloud.json();
     assert_eq!(cloud["authentication"]["audiences"][0], "api://vaultgate");
-    assert_eq!(cloud["authentication"]["loginEndpoint"], world.sim.azure_url.as_str());
+    assert_eq!(
+        cloud["authentication"]["loginEndpoint"],
+        world.sim.azure_url.as_str()
+    );
     assert_eq!(cloud["resourceManager"], world.gateway.url.as_str());
-    let resource = anybody.get("/.well-known/oauth-protected-resource").await.json();
+    let resource = anybody
+        .get("/.well-known/oauth-protected-resource")
+        .await
+        .json();
     assert_eq!(resource["resource"], world.gateway.url.as_str());
 }

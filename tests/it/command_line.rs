@@ -33,7 +33,11 @@ fn a_recursive_policy_is_refused_and_aborts_nothing() {
     let rego = "package vaultgate\n\nimport rego.v1\n\nf(x) := f(x + 1)\n\n\
         decision := {\"allow\": false, \"deny\": [], \"grants\": [f(1)], \"obligations\": []}\n";
     std::fs::write(folder.path().join("p.rego"), rego).unwrap();
-    std::fs::write(folder.path().join(".manifest"), "{\"roots\": [\"vaultgate\"]}").unwrap();
+    std::fs::write(
+        folder.path().join(".manifest"),
+        "{\"roots\": [\"vaultgate\"]}",
+    )
+    .unwrap();
     let output = vaultgate(&["policy", "check", folder.path().to_str().unwrap()]);
     assert_eq!(output.status.code(), Some(1), "{}", told(&output));
     assert!(told(&output).contains("p.rego"), "{}", told(&output));
@@ -66,9 +70,16 @@ fn init_writes_what_a_new_installation_needs() {
     let role: serde_json::Value = serde_json::from_slice(&role).unwrap();
     let actions = role.get("Actions").and_then(|a| a.as_array()).unwrap();
     let only_reads = |action: &serde_json::Value| action.as_str().unwrap().ends_with("/read");
-    assert!(!actions.is_empty() && actions.iter().all(only_reads), "{role}");
+    assert!(
+        !actions.is_empty() && actions.iter().all(only_reads),
+        "{role}"
+    );
     let again = vaultgate(&["init", "--dir", dir]);
-    assert_eq!(again.status.code(), Some(1), "an existing file was overwritten");
+    assert_eq!(
+        again.status.code(),
+        Some(1),
+        "an existing file was overwritten"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -76,19 +87,35 @@ async fn verify_tells_intact_from_edited_and_anchored_from_not() {
     let world = World::start().await;
     let key = std::fs::read_to_string(world.folder().join("log.key.pub")).unwrap();
     let anchor = world.folder().join("anchor");
-    world.persona("reader").get("/subscriptions?api-version=2022-12-01").await;
+    world
+        .persona("reader")
+        .get("/subscriptions?api-version=2022-12-01")
+        .await;
     let until = std::time::Instant::now() + crate::harness::PATIENCE;
     while !anchor.exists() {
-        assert!(std::time::Instant::now() < until, "no checkpoint left the process");
+        assert!(
+            std::time::Instant::now() < until,
+            "no checkpoint left the process"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     let dir = world.log_dir();
     let dir = dir.to_str().unwrap();
     let anchored = vaultgate(&[
-        "log", "verify", dir, "--key", key.trim(), "--anchor", anchor.to_str().unwrap(),
+        "log",
+        "verify",
+        dir,
+        "--key",
+        key.trim(),
+        "--anchor",
+        anchor.to_str().unwrap(),
     ]);
     assert_eq!(anchored.status.code(), Some(0), "{}", told(&anchored));
     let alone = vaultgate(&["log", "verify", dir, "--key", key.trim()]);
     assert_eq!(alone.status.code(), Some(3), "{}", told(&alone));
-    assert!(told(&alone).contains("tail not anchored since"), "{}", told(&alone));
+    assert!(
+        told(&alone).contains("tail not anchored since"),
+        "{}",
+        told(&alone)
+    );
 }

@@ -6,7 +6,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 fn vaultgate(arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_vaultgate")).args(arguments).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_vaultgate"))
+        .args(arguments)
+        .output()
+        .unwrap()
 }
 
 fn told(output: &Output) -> String {
@@ -54,8 +57,16 @@ fn the_sample_is_complete_and_parses() {
     assert_eq!(output.status.code(), Some(0));
     let sample = String::from_utf8_lossy(&output.stdout).into_owned();
     for section in [
-        "[gateway]", "[listener]", "[[issuer]]", "[azure]", "[log]", "[policy]", "[store]",
-        "[limits", "[custody]", "[facts]",
+        "[gateway]",
+        "[listener]",
+        "[[issuer]]",
+        "[azure]",
+        "[log]",
+        "[policy]",
+        "[store]",
+        "[limits",
+        "[custody]",
+        "[facts]",
     ] {
         assert!(sample.contains(section), "{section} is missing");
     }

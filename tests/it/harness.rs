@@ -31,7 +31,10 @@ pub(crate) fn item(vm: &str) -> String {
 
 /// The repository.
 pub(crate) fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap()
 }
 
 /// How a test wants its gateway.
@@ -104,14 +107,19 @@ impl World {
 
     /// A client with a persona's token.
     pub(crate) fn persona(&self, name: &str) -> Client {
-        let token = self.sim.token(&TokenRequest::new(name, Issuer::Oidc)).unwrap();
+        let token = self
+            .sim
+            .token(&TokenRequest::new(name, Issuer::Oidc))
+            .unwrap();
         self.anybody().with_token(&token)
     }
 
     /// Requests that reached Azure under the operator identity.
     pub(crate) fn forwarded(&self) -> usize {
         let journal = self.sim.journal().into_iter();
-        journal.filter(|entry| entry.identity.name() == "operator").count()
+        journal
+            .filter(|entry| entry.identity.name() == "operator")
+            .count()
     }
 
     /// Every record of the log so far.
@@ -121,9 +129,13 @@ impl World {
             .map(|entry| entry.unwrap().path())
             .collect();
         segments.sort();
-        let text = segments.iter().map(|path| std::fs::read_to_string(path).unwrap());
+        let text = segments
+            .iter()
+            .map(|path| std::fs::read_to_string(path).unwrap());
         let text: String = text.collect();
-        let whole = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let whole = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
         whole.collect()
     }
 
@@ -175,7 +187,10 @@ impl Gateway {
             .spawn()
             .unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready = lines.by_ref().map_while(Result::ok).find(|line| line.starts_with("ready "));
+        let ready = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find(|line| line.starts_with("ready "));
         let Some(ready) = ready else {
             let told = std::fs::read_to_string(folder.join("gateway.err")).unwrap();
             panic!("the gateway did not start:\n{told}");
@@ -208,7 +223,9 @@ impl Gateway {
     /// Sends a signal by name.
     pub(crate) fn signal(&self, name: &str) {
         let pid = self.pid().to_string();
-        let sent = Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        let sent = Command::new("kill")
+            .args([&format!("-{name}"), &pid])
+            .status();
         assert!(sent.unwrap().success());
     }
 
@@ -241,13 +258,19 @@ fn write_config(folder: &Path, sim: &SimHandle, dev: &DevCa, setup: &Setup) -> P
         ("ISSUER_OIDC", sim.idp_issuer_oidc.clone()),
         ("TENANT", vaultgate_sim::TENANT.to_owned()),
         ("PROD", vaultgate_sim::PROD.to_owned()),
-        ("POLICIES", path(setup.policies.as_ref().unwrap_or(&shipped))),
+        (
+            "POLICIES",
+            path(setup.policies.as_ref().unwrap_or(&shipped)),
+        ),
     ];
     for (name, value) in values {
         text = text.replace(&format!("@{name}@"), &value);
     }
     for (from, to) in &setup.replace {
-        assert!(text.contains(from), "`{from}` is not in the shared configuration");
+        assert!(
+            text.contains(from),
+            "`{from}` is not in the shared configuration"
+        );
         text = text.replace(from, to);
     }
     text.push_str(&setup.extra);

@@ -72,7 +72,12 @@ fn imports_run_downward_only() {
     files(&source(), &mut found);
     for path in found {
         let relative = path.strip_prefix(source()).unwrap().to_owned();
-        let module = relative.iter().next().unwrap().to_string_lossy().to_string();
+        let module = relative
+            .iter()
+            .next()
+            .unwrap()
+            .to_string_lossy()
+            .to_string();
         let module = module.trim_end_matches(".rs").to_owned();
         if ["lib", "main"].contains(&module.as_str()) {
             continue;
@@ -92,7 +97,10 @@ fn imports_run_downward_only() {
             }
         }
     }
-    assert!(wrong.is_empty(), "imports that do not run downward: {wrong:#?}");
+    assert!(
+        wrong.is_empty(),
+        "imports that do not run downward: {wrong:#?}"
+    );
 }
 
 #[test]
@@ -110,7 +118,10 @@ fn the_emulator_imports_nothing_of_the_product() {
     let sim = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/sim");
     let manifest = fs::read_to_string(sim.join("Cargo.toml")).unwrap();
     for product in ["vaultgate-arm", "vaultgate-pdp", "vaultgate-decision-log"] {
-        assert!(!manifest.contains(product), "the emulator depends on {product}");
+        assert!(
+            !manifest.contains(product),
+            "the emulator depends on {product}"
+        );
     }
 }
 
@@ -125,7 +136,10 @@ fn every_file_says_what_it_owns() {
             let name = path.display();
             assert!(text.starts_with("//!"), "{name} does not open with `//!`");
             let lines = text.lines().count();
-            assert!(lines <= 700 || text.contains("One row per"), "{name} has {lines} lines");
+            assert!(
+                lines <= 700 || text.contains("One row per"),
+                "{name} has {lines} lines"
+            );
         }
     }
 }

@@ -1,6 +1,10 @@
 //! Operations that take a while are polled through the gateway to their end.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 use std::time::Instant;
 
@@ -72,7 +76,9 @@ async fn the_end_of_the_job_is_tied_to_the_decision() {
     let poll = answer.header("azure-asyncoperation").to_owned();
     end(&world.persona("operator"), &poll).await;
     let ended = |r: &Value| {
-        r["kind"] == "outcome" && r["decision"] == id.as_str() && r["operation"]["status"] == "Succeeded"
+        r["kind"] == "outcome"
+            && r["decision"] == id.as_str()
+            && r["operation"]["status"] == "Succeeded"
     };
     world.record(ended).await;
 }
@@ -91,7 +97,10 @@ async fn pages_lead_back_to_the_gateway() {
         let Some(next) = page["nextLink"].as_str() else {
             break;
         };
-        assert!(next.starts_with(&world.gateway.url), "a page leads to {next}");
+        assert!(
+            next.starts_with(&world.gateway.url),
+            "a page leads to {next}"
+        );
         url = next.to_owned();
     }
     assert!(seen >= 30, "{seen} recovery points");

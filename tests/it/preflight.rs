@@ -19,10 +19,14 @@ async fn a_dry_run_is_judged_recorded_and_not_sent() {
     assert_ne!(denied.json()["reasons"], json!([]));
     let body = json!({"properties": {"objectType": "IaasVMBackupRequest"}});
     let target = format!("{}/backup?{VERSION}", item("vm1"));
-    let allowed = operator.send(Method::POST, &target, Some(&body), &dry).await;
+    let allowed = operator
+        .send(Method::POST, &target, Some(&body), &dry)
+        .await;
     assert_eq!(allowed.json()["allow"], true, "{}", allowed.text());
     assert_eq!(world.forwarded(), 0);
-    world.record(|r| r["kind"] == "preflight" && r["input"]["preflight"] == true).await;
+    world
+        .record(|r| r["kind"] == "preflight" && r["input"]["preflight"] == true)
+        .await;
     world.assert_oracle_holds();
 }
 
@@ -30,7 +34,10 @@ async fn a_dry_run_is_judged_recorded_and_not_sent() {
 async fn the_preflight_address_judges_a_described_request() {
     let world = World::start().await;
     let question = json!({"method": "DELETE", "target": format!("{}?{VERSION}", item("vm1"))});
-    let answer = world.persona("operator").post("/_vaultgate/v1/preflight", &question).await;
+    let answer = world
+        .persona("operator")
+        .post("/_vaultgate/v1/preflight", &question)
+        .await;
     assert_eq!(answer.status.as_u16(), 200, "{}", answer.text());
     assert_eq!(answer.json()["allow"], false);
     let blockers = &answer.json()["azure_blockers"];
@@ -54,7 +61,12 @@ async fn authzen_answers_for_the_caller() {
     assert_eq!(may_not.json()["decision"], false, "{}", may_not.text());
     let both = json!({"evaluations": [read, delete]});
     let both = reader.post("/access/v1/evaluations", &both).await;
-    assert_eq!(both.json()["evaluations"][0]["decision"], true, "{}", both.text());
+    assert_eq!(
+        both.json()["evaluations"][0]["decision"],
+        true,
+        "{}",
+        both.text()
+    );
     assert_eq!(both.json()["evaluations"][1]["decision"], false);
     let mut foreign = ask("Microsoft.RecoveryServices/vaults/read", VAULT.to_owned());
     foreign["subject"]["id"] = json!("operator");

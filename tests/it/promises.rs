@@ -32,26 +32,38 @@ async fn allowing_deletes() -> World {
 async fn nothing_unrecorded() {
     let world = World::start().await;
     let operator = world.persona("operator");
-    operator.get(&format!("{VAULT}/backupJobs?{VERSION}")).await.expect(200, "allow");
+    operator
+        .get(&format!("{VAULT}/backupJobs?{VERSION}"))
+        .await
+        .expect(200, "allow");
     let target = format!("{}/backup?{VERSION}", item("vm1"));
     let answer = operator.post(&target, &backup()).await;
     answer.expect(202, "allow");
     let id = answer.header("x-vaultgate-decision-id").to_owned();
     let journal = world.sim.journal();
-    let sent = journal.iter().find(|e| e.client_request_id.as_deref() == Some(&id));
+    let sent = journal
+        .iter()
+        .find(|e| e.client_request_id.as_deref() == Some(&id));
     let sent = sent.expect("Azure sees the decision's id");
-    let record = world.record(|r| r["kind"] == "decision" && r["id"] == id.as_str()).await;
+    let record = world
+        .record(|r| r["kind"] == "decision" && r["id"] == id.as_str())
+        .await;
     assert_eq!(record["verdict"], "allow");
     assert_eq!(record["forward"]["path"], sent.path);
     assert_eq!(record["forward"]["body_sha256"], sent.body_sha256);
-    world.record(|r| r["kind"] == "outcome" && r["decision"] == id.as_str()).await;
+    world
+        .record(|r| r["kind"] == "outcome" && r["decision"] == id.as_str())
+        .await;
     world.assert_oracle_holds();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receipt_is_of_the_recorded_line() {
     let world = World::start().await;
-    let answer = world.persona("reader").get(&format!("{VAULT}?api-version=2026-07-01")).await;
+    let answer = world
+        .persona("reader")
+        .get(&format!("{VAULT}?api-version=2026-07-01"))
+        .await;
     answer.expect(200, "allow");
     let receipt = answer.header("x-vaultgate-receipt");
     let receipt = vaultgate_decision_log::Receipt::parse(receipt).unwrap();
@@ -67,12 +79,22 @@ async fn what_is_not_understood_is_refused() {
     for (method, target) in [
         (Method::PUT, format!("{VAULT}/somethingNew/x?{VERSION}")),
         (Method::POST, "/batch?api-version=2020-06-01".to_owned()),
-        (Method::DELETE, format!("{VAULT}/providers/Microsoft.Authorization/locks/l1?{VERSION}")),
-        (Method::GET, format!("{VAULT}/backupJobs/../backupconfig/vaultconfig?{VERSION}")),
+        (
+            Method::DELETE,
+            format!("{VAULT}/providers/Microsoft.Authorization/locks/l1?{VERSION}"),
+        ),
+        (
+            Method::GET,
+            format!("{VAULT}/backupJobs/../backupconfig/vaultconfig?{VERSION}"),
+        ),
         (Method::GET, format!("{VAULT}%2FbackupJobs?{VERSION}")),
     ] {
         let answer = operator.send(method, &target, Some(&json!({})), &[]).await;
-        assert!(answer.status.is_client_error(), "{target}: {}", answer.text());
+        assert!(
+            answer.status.is_client_error(),
+            "{target}: {}",
+            answer.text()
+        );
         assert_ne!(answer.reason(), "", "{target} has no reason");
     }
     assert_eq!(world.forwarded(), 0);
@@ -92,7 +114,11 @@ async fn once_means_once_under_a_budget_of_one() {
         let answer = attempt.await.unwrap();
         allowed += usize::from(answer.header("x-vaultgate-decision") == "allow");
     }
-    let deletes = world.sim.journal().into_iter().filter(|entry| entry.method == "DELETE");
+    let deletes = world
+        .sim
+        .journal()
+        .into_iter()
+        .filter(|entry| entry.method == "DELETE");
     assert_eq!((allowed, deletes.count()), (1, 1));
     world.assert_oracle_holds();
 }
@@ -101,10 +127,15 @@ async fn once_means_once_under_a_budget_of_one() {
 async fn one_request_id_and_two_items_are_two_jobs() {
     let world = World::start().await;
     let operator = world.persona("operator");
-    let id = [("x-ms-client-request-id", "6f1a2b3c-0000-4000-8000-000000000001")];
+    let id = [(
+        "x-ms-client-request-id",
+        "6f1a2b3c-0000-4000-8000-000000000001",
+    )];
     for vm in ["vm1", "vm2"] {
         let target = format!("{}/backup?{VERSION}", item(vm));
-        let answer = operator.send(Method::POST, &target, Some(&backup()), &id).await;
+        let answer = operator
+            .send(Method::POST, &target, Some(&backup()), &id)
+            .await;
         answer.expect(202, "allow");
     }
     assert_eq!(world.forwarded(), 2);
@@ -134,12 +165,12 @@ patient if not input.claimed.justification
 patient if to_number(input.claimed.justification) > 0
 "#;
     let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("faulty.rego"), FAULTY).unwrap();
     std::fs::write(
-        folder.path().join("faulty.rego"),
-        FAULTY,
+        folder.path().join(".manifest"),
+        "{\"revision\": \"faulty-1\", \"roots\": [\"vaultgate\"]}",
     )
     .unwrap();
-    std::fs::write(folder.path().join(".manifest"), "{\"revision\": \"faulty-1\", \"roots\": [\"vaultgate\"]}").unwrap();
     let world = World::with(Setup {
         policies: Some(folder.path().to_owned()),
         ..Setup::default()
@@ -148,8 +179,13 @@ patient if to_number(input.claimed.justification) > 0
     let operator = world.persona("operator");
     let target = format!("{VAULT}/backupJobs?{VERSION}");
     let ask = |text| [("x-vaultgate-justification", text)];
-    operator.send(Method::GET, &target, None, &ask("7")).await.expect(200, "allow");
-    let answer = operator.send(Method::GET, &target, None, &ask("seven")).await;
+    operator
+        .send(Method::GET, &target, None, &ask("7"))
+        .await
+        .expect(200, "allow");
+    let answer = operator
+        .send(Method::GET, &target, None, &ask("seven"))
+        .await;
     answer.expect(403, "deny");
     assert_eq!(answer.reason(), "policy-error");
     assert_eq!(world.forwarded(), 1);
@@ -183,7 +219,10 @@ async fn secrets_stay_put() {
 async fn a_log_that_cannot_be_written_forwards_nothing() {
     let mut world = World::start().await;
     let operator = world.persona("operator");
-    operator.get(&format!("{VAULT}/backupJobs?{VERSION}")).await.expect(200, "allow");
+    operator
+        .get(&format!("{VAULT}/backupJobs?{VERSION}"))
+        .await
+        .expect(200, "allow");
     let before = world.forwarded();
     // The next append meets a file that may not grow.
     let limited = std::process::Command::new("prlimit")
@@ -198,8 +237,19 @@ async fn a_log_that_cannot_be_written_forwards_nothing() {
     assert_eq!(answer.reason(), "log-unavailable");
     assert_eq!(world.forwarded(), before);
     world.restart();
-    operator.with_token(&world.sim.token(&vaultgate_sim::TokenRequest::new("operator", vaultgate_sim::Issuer::Oidc)).unwrap());
-    let again = world.persona("operator").get(&format!("{VAULT}/backupJobs?{VERSION}")).await;
+    operator.with_token(
+        &world
+            .sim
+            .token(&vaultgate_sim::TokenRequest::new(
+                "operator",
+                vaultgate_sim::Issuer::Oidc,
+            ))
+            .unwrap(),
+    );
+    let again = world
+        .persona("operator")
+        .get(&format!("{VAULT}/backupJobs?{VERSION}"))
+        .await;
     again.expect(200, "allow");
     world.assert_oracle_holds();
 }

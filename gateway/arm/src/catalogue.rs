@@ -224,10 +224,13 @@ impl OperationSpec {
 
     /// Whether the path is one of this operation's.
     fn matches(&self, path: &[String]) -> bool {
-        self.segments.iter().zip(path).all(|(own, given)| match own {
-            Segment::Fixed(fixed) => fixed.eq_ignore_ascii_case(given),
-            Segment::Name(_) => true,
-        })
+        self.segments
+            .iter()
+            .zip(path)
+            .all(|(own, given)| match own {
+                Segment::Fixed(fixed) => fixed.eq_ignore_ascii_case(given),
+                Segment::Name(_) => true,
+            })
     }
 
     /// Fixed segments of the template: the more, the better it fits.
@@ -260,14 +263,20 @@ impl OperationSpec {
 /// The operation that a method and path name.
 pub(crate) fn find(method: Method, path: &[String]) -> Result<&'static OperationSpec, Refused> {
     let shelf = CATALOGUE.shelves.get(&(method, path.len()));
-    let candidates = shelf.into_iter().flatten().filter_map(|i| CATALOGUE.specs.get(*i));
+    let candidates = shelf
+        .into_iter()
+        .flatten()
+        .filter_map(|i| CATALOGUE.specs.get(*i));
     let found = candidates
         .filter(|spec| spec.matches(path))
         .max_by_key(|spec| spec.fixed());
     match found {
         Some(spec) if spec.rule == Rule::Blocked => Err(Refused::new(
             ReasonCode::OperationBlocked,
-            format!("`{}` is never forwarded: it can undo backups from outside", spec.name),
+            format!(
+                "`{}` is never forwarded: it can undo backups from outside",
+                spec.name
+            ),
         )),
         Some(spec) => Ok(spec),
         None => Err(unknown(method, path)),
@@ -276,10 +285,15 @@ pub(crate) fn find(method: Method, path: &[String]) -> Result<&'static Operation
 
 fn unknown(method: Method, path: &[String]) -> Refused {
     let fixed = |segment: &String| {
-        segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.;~ ".contains(&b))
+        segment
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.;~ ".contains(&b))
     };
     // Brackets and the like stand in no fixed segment and in few names.
-    if !path.iter().all(|segment| fixed(segment) || !segment.contains(['(', ')'])) {
+    if !path
+        .iter()
+        .all(|segment| fixed(segment) || !segment.contains(['(', ')']))
+    {
         return Refused::new(
             ReasonCode::TargetAmbiguous,
             "the path holds a segment that some servers read as something else",
@@ -287,7 +301,10 @@ fn unknown(method: Method, path: &[String]) -> Refused {
     }
     Refused::new(
         ReasonCode::OperationUnknown,
-        format!("{} on this path is no operation of the catalogue", method.as_str()),
+        format!(
+            "{} on this path is no operation of the catalogue",
+            method.as_str()
+        ),
     )
     .hint("only operations that are understood are forwarded")
 }

@@ -51,8 +51,11 @@ pub struct Classified {
 /// Matches a raw request target against the catalogue.
 pub fn route(method: &str, target: &str) -> Result<Route, Refused> {
     let known = Method::parse(method).ok_or_else(|| {
-        Refused::new(ReasonCode::MethodUnknown, "ARM operations have no such method")
-            .hint("use GET, PUT, POST, PATCH or DELETE")
+        Refused::new(
+            ReasonCode::MethodUnknown,
+            "ARM operations have no such method",
+        )
+        .hint("use GET, PUT, POST, PATCH or DELETE")
     })?;
     let decoded = decode(target, known == Method::Get)?;
     let operation = catalogue::find(known, &decoded.segments)?;
@@ -79,7 +82,10 @@ fn api_version(decoded: &Decoded) -> Result<String, Refused> {
 impl Route {
     /// Whether the operation has a body to be read.
     pub fn takes_body(&self) -> bool {
-        matches!(self.operation.method, Method::Put | Method::Post | Method::Patch)
+        matches!(
+            self.operation.method,
+            Method::Put | Method::Post | Method::Patch
+        )
     }
 
     /// Understands headers and body. `extra_versions` are api-versions that the
@@ -91,8 +97,14 @@ impl Route {
         extra_versions: &[String],
     ) -> Result<Classified, Refused> {
         let changes = self.operation.method != Method::Get;
-        if changes && !catalogue::is_listed(&self.api_version) && !extra_versions.contains(&self.api_version) {
-            let message = format!("api-version `{}` is not listed for changes", self.api_version);
+        if changes
+            && !catalogue::is_listed(&self.api_version)
+            && !extra_versions.contains(&self.api_version)
+        {
+            let message = format!(
+                "api-version `{}` is not listed for changes",
+                self.api_version
+            );
             return Err(Refused::new(ReasonCode::ApiVersionUnlisted, message)
                 .hint("use a listed version, or add it to `gateway.extra_api_versions`"));
         }
@@ -110,7 +122,12 @@ impl Route {
             canonicalise(document.root_mut());
             contradictions(document.root(), &self)?;
         }
-        let class = first_class(self.operation.rule, document.as_ref(), headers, &findings.unknown);
+        let class = first_class(
+            self.operation.rule,
+            document.as_ref(),
+            headers,
+            &findings.unknown,
+        );
         let cross_region = self.operation.id.contains("CrossRegion");
         let resource = match (&document, cross_region) {
             (Some(document), true) => vault_in(document.root()).unwrap_or(self.resource),
@@ -140,7 +157,10 @@ impl Route {
             let needs = self.operation.body.is_some()
                 && matches!(self.operation.method, Method::Put | Method::Patch);
             if needs {
-                return Err(Refused::new(ReasonCode::BodyMissing, "this operation needs a body"));
+                return Err(Refused::new(
+                    ReasonCode::BodyMissing,
+                    "this operation needs a body",
+                ));
             }
             return Ok(None);
         }
@@ -150,10 +170,16 @@ impl Route {
         }
         media_type(headers)?;
         let document = Document::parse(body).map_err(|error| {
-            Refused::new(ReasonCode::BodyMalformed, format!("the body is not strict JSON: {error}"))
+            Refused::new(
+                ReasonCode::BodyMalformed,
+                format!("the body is not strict JSON: {error}"),
+            )
         })?;
         if !matches!(document.root(), Value::Object(_)) {
-            return Err(Refused::new(ReasonCode::BodyMalformed, "the body is not an object"));
+            return Err(Refused::new(
+                ReasonCode::BodyMalformed,
+                "the body is not an object",
+            ));
         }
         Ok(Some(document))
     }
@@ -161,8 +187,17 @@ impl Route {
 
 fn media_type(headers: &Headers<'_>) -> Result<(), Refused> {
     let wrong = |what: &str| Refused::new(ReasonCode::BodyMediaType, what);
-    let all = |name: &str| headers.iter().filter(|(n, _)| *n == name).map(|(_, v)| *v).collect::<Vec<_>>();
-    if all("content-encoding").iter().any(|coding| !coding.eq_ignore_ascii_case("identity")) {
+    let all = |name: &str| {
+        headers
+            .iter()
+            .filter(|(n, _)| *n == name)
+            .map(|(_, v)| *v)
+            .collect::<Vec<_>>()
+    };
+    if all("content-encoding")
+        .iter()
+        .any(|coding| !coding.eq_ignore_ascii_case("identity"))
+    {
         return Err(wrong("a body is taken without a content coding only"));
     }
     let types = all("content-type");
@@ -170,12 +205,18 @@ fn media_type(headers: &Headers<'_>) -> Result<(), Refused> {
         return Err(wrong("a body needs one `Content-Type: application/json`"));
     };
     let (media, parameter) = only.split_once(';').unwrap_or((only, ""));
-    let parameter = parameter.trim().replace(['"', ' '], "").to_ascii_lowercase();
+    let parameter = parameter
+        .trim()
+        .replace(['"', ' '], "")
+        .to_ascii_lowercase();
     let json = media.trim().eq_ignore_ascii_case("application/json");
     match parameter.as_str() {
         _ if !json => Err(wrong("a body is taken as `application/json` only")),
         "" | "charset=utf-8" => Ok(()),
-        _ => Err(Refused::new(ReasonCode::BodyMalformed, "a body is taken in UTF-8 only")),
+        _ => Err(Refused::new(
+            ReasonCode::BodyMalformed,
+            "a body is taken in UTF-8 only",
+        )),
     }
 }
 
@@ -242,7 +283,11 @@ fn contradictions(body: &Value, route: &Route) -> Result<(), Refused> {
     {
         return Err(contradiction("id", id));
     }
-    for path in [&["properties", "policyId"][..], &["properties", "vaultId"], &["resourceToBeDeleted"]] {
+    for path in [
+        &["properties", "policyId"][..],
+        &["properties", "vaultId"],
+        &["resourceToBeDeleted"],
+    ] {
         let given = body.at(path).and_then(Value::as_str).unwrap_or_default();
         let own = Resource::of_vault_id(given).and_then(|resource| resource.vault);
         if let (Some(own), Some(vault)) = (own, vault)
@@ -251,7 +296,9 @@ fn contradictions(body: &Value, route: &Route) -> Result<(), Refused> {
             return Err(contradiction(path.last().unwrap_or(&"id"), given));
         }
     }
-    let point = body.at(&["properties", "recoveryPointId"]).and_then(Value::as_str);
+    let point = body
+        .at(&["properties", "recoveryPointId"])
+        .and_then(Value::as_str);
     if let (Some(given), Some(own)) = (point, &route.resource.recovery_point) {
         let last = given.rsplit('/').next().unwrap_or(given);
         if !last.eq_ignore_ascii_case(own) {
@@ -271,8 +318,15 @@ fn ids(value: &Value) -> Result<(), Refused> {
                     || segment.chars().any(char::is_control)
             };
             let segments = text.strip_prefix('/').unwrap_or(text);
-            if segments.trim_end_matches('/').split('/').any(|s| odd(s) || s.is_empty()) {
-                let message = format!("the body's id `{}` could be read in two ways", text.escape_debug());
+            if segments
+                .trim_end_matches('/')
+                .split('/')
+                .any(|s| odd(s) || s.is_empty())
+            {
+                let message = format!(
+                    "the body's id `{}` could be read in two ways",
+                    text.escape_debug()
+                );
                 return Err(Refused::new(ReasonCode::BodyContradiction, message));
             }
             Ok(())
@@ -286,12 +340,19 @@ fn ids(value: &Value) -> Result<(), Refused> {
 /// The vault that only the body names.
 fn vault_in(body: &Value) -> Option<Resource> {
     let details = body.member("crossRegionRestoreAccessDetails");
-    let crr = details.and_then(|d| d.member("resourceId")).and_then(Value::as_str);
+    let crr = details
+        .and_then(|d| d.member("resourceId"))
+        .and_then(Value::as_str);
     let container = details
         .and_then(|d| d.member("protectionContainerId"))
         .and_then(Value::as_str);
-    let dp = body.at(&["crossRegionRestoreDetails", "sourceBackupInstanceId"]).and_then(Value::as_str);
-    [container, dp, crr].into_iter().flatten().find_map(Resource::of_vault_id)
+    let dp = body
+        .at(&["crossRegionRestoreDetails", "sourceBackupInstanceId"])
+        .and_then(Value::as_str);
+    [container, dp, crr]
+        .into_iter()
+        .flatten()
+        .find_map(Resource::of_vault_id)
 }
 
 /// The class before the state is known: the worst that it may turn out to have.
@@ -302,7 +363,9 @@ fn first_class(
     unknown: &[String],
 ) -> Class {
     let properties = body.and_then(|body| body.root().member("properties"));
-    let undeletes = headers.iter().any(|(name, _)| *name == "x-ms-deleted-vault-id");
+    let undeletes = headers
+        .iter()
+        .any(|(name, _)| *name == "x-ms-deleted-vault-id");
     match rule {
         Rule::Read | Rule::Blocked => Class::Read,
         Rule::Validate => Class::Validate,
@@ -327,7 +390,11 @@ fn first_class(
         Rule::SourceScan if unknown.is_empty() => {
             let body = body.map(Document::canonical_bytes).unwrap_or_default();
             let text = String::from_utf8_lossy(&body).into_owned();
-            if text.contains("Enabled") { Class::Configure } else { Class::Weaken }
+            if text.contains("Enabled") {
+                Class::Configure
+            } else {
+                Class::Weaken
+            }
         }
         Rule::Weaken
         | Rule::ProtectedItem

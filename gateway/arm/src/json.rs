@@ -103,7 +103,10 @@ impl Value {
             Value::String(text) => text.as_str().into(),
             Value::Array(elements) => elements.iter().map(Value::to_serde).collect(),
             Value::Object(members) => serde_json::Value::Object(
-                members.iter().map(|(n, v)| (n.clone(), v.to_serde())).collect(),
+                members
+                    .iter()
+                    .map(|(n, v)| (n.clone(), v.to_serde()))
+                    .collect(),
             ),
         }
     }
@@ -240,7 +243,11 @@ mod tests {
             b"",
             b"{",
         ] {
-            assert!(Document::parse(text).is_err(), "{}", String::from_utf8_lossy(text));
+            assert!(
+                Document::parse(text).is_err(),
+                "{}",
+                String::from_utf8_lossy(text)
+            );
         }
         assert_eq!(refused(&b"[".repeat(100_000)), "nested too deep");
         let digits = format!("{{\"a\":{}}}", "9".repeat(100_000));
@@ -252,7 +259,10 @@ mod tests {
         let text = br#"{"z":1.10,"a":[9007199254740993,-0,1e3],"s":"\u00e9\ud83d\ude00"}"#;
         let document = Document::parse(text).unwrap();
         let written = String::from_utf8(document.canonical_bytes()).unwrap();
-        assert_eq!(written, "{\"z\":1.10,\"a\":[9007199254740993,-0,1e3],\"s\":\"é😀\"}");
+        assert_eq!(
+            written,
+            "{\"z\":1.10,\"a\":[9007199254740993,-0,1e3],\"s\":\"é😀\"}"
+        );
     }
 
     proptest! {

@@ -49,7 +49,9 @@ impl Resource {
             workload: capture("item").and_then(|item| workload(&item)),
             item,
             recovery_point: capture("recoveryPointId"),
-            region: ["azureRegion", "location"].iter().find_map(|name| capture(name)),
+            region: ["azureRegion", "location"]
+                .iter()
+                .find_map(|name| capture(name)),
         }
     }
 
@@ -64,7 +66,8 @@ impl Resource {
 
 /// The segments of the resource itself: without the action of a POST.
 fn own_segments<'s>(spec: &OperationSpec, segments: &'s [&'s str]) -> &'s [&'s str] {
-    let action = spec.method == Method::Post && matches!(spec.segments.last(), Some(Segment::Fixed(_)));
+    let action =
+        spec.method == Method::Post && matches!(spec.segments.last(), Some(Segment::Fixed(_)));
     match segments.split_last() {
         Some((_, rest)) if action => rest,
         _ => segments,
@@ -78,7 +81,10 @@ fn up_to(spec: &OperationSpec, segments: &[&str], parameter: &str) -> Option<Str
 }
 
 fn joined(segments: &[&str]) -> String {
-    segments.iter().map(|segment| format!("/{segment}")).collect()
+    segments
+        .iter()
+        .map(|segment| format!("/{segment}"))
+        .collect()
 }
 
 /// The type: namespace and fixed segments behind the last `/providers/`.
@@ -86,10 +92,14 @@ fn kind(spec: &OperationSpec, length: usize) -> String {
     let own = spec.segments.get(..length).unwrap_or_default();
     let providers = |segment: &Segment| matches!(segment, Segment::Fixed(f) if f == "providers");
     let start = own.iter().rposition(providers).map_or(0, |place| place + 1);
-    let fixed = own.get(start..).unwrap_or_default().iter().filter_map(|segment| match segment {
-        Segment::Fixed(fixed) => Some(fixed.as_str()),
-        Segment::Name(_) => None,
-    });
+    let fixed = own
+        .get(start..)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|segment| match segment {
+            Segment::Fixed(fixed) => Some(fixed.as_str()),
+            Segment::Name(_) => None,
+        });
     fixed.collect::<Vec<_>>().join("/")
 }
 
@@ -103,6 +113,8 @@ fn workload(item: &str) -> Option<String> {
         ("saphanadatabase", "SAPHanaDatabase"),
         ("sapasedatabase", "SAPAseDatabase"),
     ];
-    let found = known.iter().find(|(prefix, _)| kind.eq_ignore_ascii_case(prefix));
+    let found = known
+        .iter()
+        .find(|(prefix, _)| kind.eq_ignore_ascii_case(prefix));
     Some(found.map_or(kind, |(_, name)| name).to_owned())
 }

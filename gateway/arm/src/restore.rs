@@ -108,7 +108,8 @@ fn data_protection(info: &Value) -> Restore {
             subscription: resource.as_deref().and_then(subscription),
             region: text(&["restoreLocation"]),
             storage_account: resource.clone().filter(|id| {
-                id.to_ascii_lowercase().contains("/microsoft.storage/storageaccounts/")
+                id.to_ascii_lowercase()
+                    .contains("/microsoft.storage/storageaccounts/")
             }),
             resource,
             ..RestoreTarget::default()
@@ -126,10 +127,14 @@ fn crosses(target: &RestoreTarget, source: &Resource, cross_region: bool) -> Vec
     if differs(&target.subscription, &source.subscription) {
         crosses.push("subscription");
     }
-    let group = [&target.resource_group, &target.resource, &target.storage_account]
-        .into_iter()
-        .flatten()
-        .find_map(|id| part(id, "resourcegroups"));
+    let group = [
+        &target.resource_group,
+        &target.resource,
+        &target.storage_account,
+    ]
+    .into_iter()
+    .flatten()
+    .find_map(|id| part(id, "resourcegroups"));
     if differs(&group, &source.resource_group) {
         crosses.push("resource_group");
     }

@@ -71,7 +71,10 @@ fn object(value: &Value, name: &str, at: &str, findings: &mut Findings) -> Resul
         match model.members.get(member) {
             Some(typ) => check_type(value, typ, &at, findings)?,
             None => {
-                let near = model.members.keys().find(|own| own.eq_ignore_ascii_case(member.trim()));
+                let near = model
+                    .members
+                    .keys()
+                    .find(|own| own.eq_ignore_ascii_case(member.trim()));
                 if let Some(near) = near {
                     return Err(wrong(&at, &format!("is spelt `{near}`")));
                 }
@@ -100,7 +103,9 @@ fn variant<'m>(
         return Ok(model);
     };
     let at = format!("{at}/{discriminator}");
-    let given = given.as_str().ok_or_else(|| wrong(&at, "is not a string"))?;
+    let given = given
+        .as_str()
+        .ok_or_else(|| wrong(&at, "is not a string"))?;
     let chosen = model.variants.get(given).and_then(|name| MODELS.get(name));
     chosen.ok_or_else(|| wrong(&at, &format!("has no value `{}`", given.escape_debug())))
 }
@@ -134,7 +139,10 @@ fn check_type(value: &Value, typ: &Type, at: &str, findings: &mut Findings) -> R
     if !typ.r#enum.is_empty() {
         let given = value.as_str().ok_or_else(|| wrong(at, "is not a string"))?;
         if !typ.r#enum.iter().any(|known| known == given) {
-            return Err(wrong(at, &format!("has no value `{}`", given.escape_debug())));
+            return Err(wrong(
+                at,
+                &format!("has no value `{}`", given.escape_debug()),
+            ));
         }
         return Ok(());
     }
@@ -150,7 +158,11 @@ fn check_type(value: &Value, typ: &Type, at: &str, findings: &mut Findings) -> R
         Value::String(_) => typ.str == 1,
         _ => false,
     };
-    if fits { Ok(()) } else { Err(wrong(at, "has another type")) }
+    if fits {
+        Ok(())
+    } else {
+        Err(wrong(at, "has another type"))
+    }
 }
 
 /// Numbers here are counts, days and sizes. One below zero, or beyond what every
@@ -163,7 +175,9 @@ fn countable(value: &Value, at: &str) -> Result<(), Refused> {
             Ok(number) if (0.0..=MOST_EXACT).contains(&number) && !text.starts_with('-') => Ok(()),
             _ => Err(wrong(at, "is a number out of range")),
         },
-        Value::Array(elements) => elements.iter().try_for_each(|element| countable(element, at)),
+        Value::Array(elements) => elements
+            .iter()
+            .try_for_each(|element| countable(element, at)),
         Value::Object(members) => members
             .iter()
             .try_for_each(|(name, value)| countable(value, &format!("{at}/{name}"))),
@@ -173,7 +187,13 @@ fn countable(value: &Value, at: &str) -> Result<(), Refused> {
 
 /// `null` in place of a setting may reset it: only where anything goes.
 fn null_allowed(value: &Value, at: &str) -> Result<(), Refused> {
-    let security = ["Settings", "State", "immutability", "softDelete", "retention"];
+    let security = [
+        "Settings",
+        "State",
+        "immutability",
+        "softDelete",
+        "retention",
+    ];
     if matches!(value, Value::Null) && security.iter().any(|word| at.contains(word)) {
         return Err(wrong(at, "is null, which may reset it"));
     }
@@ -183,7 +203,10 @@ fn null_allowed(value: &Value, at: &str) -> Result<(), Refused> {
 fn wrong(at: &str, what: &str) -> Refused {
     Refused::new(
         ReasonCode::BodyMember,
-        format!("the body's member `{}` {what}", if at.is_empty() { "/" } else { at }),
+        format!(
+            "the body's member `{}` {what}",
+            if at.is_empty() { "/" } else { at }
+        ),
     )
     .hint("known members are taken in their one spelling, type and value")
 }

@@ -34,7 +34,10 @@ pub struct Settled {
 impl Classified {
     /// Whether the state before decides the class.
     pub fn needs_before(&self) -> bool {
-        let changes = matches!(self.operation.method, Method::Put | Method::Patch | Method::Delete);
+        let changes = matches!(
+            self.operation.method,
+            Method::Put | Method::Patch | Method::Delete
+        );
         changes && self.operation.rule != Rule::Blocked
     }
 
@@ -103,9 +106,13 @@ fn unknown(what: &str) -> Settled {
 
 /// Whether a protected item's body ends or suspends protection.
 fn stops(after: &Value) -> bool {
-    let state = after.at(&["properties", "protectionState"]).and_then(Value::as_str);
+    let state = after
+        .at(&["properties", "protectionState"])
+        .and_then(Value::as_str);
     let running = ["Protected", "IRPending", "ProtectionConfigured"];
-    let policy = after.at(&["properties", "policyId"]).and_then(Value::as_str);
+    let policy = after
+        .at(&["properties", "policyId"])
+        .and_then(Value::as_str);
     state.is_some_and(|state| !running.contains(&state)) || policy == Some("")
 }
 
@@ -121,11 +128,21 @@ fn item(before: &Value, after: &Value) -> Settled {
 }
 
 fn instance(before: &Value, after: &Value) -> Settled {
-    swap(before, after, &["properties", "policyInfo", "policyId"], "policy_swapped")
+    swap(
+        before,
+        after,
+        &["properties", "policyInfo", "policyId"],
+        "policy_swapped",
+    )
 }
 
 fn guard(before: &Value, after: &Value) -> Settled {
-    let mut settled = swap(before, after, &["properties", "resourceGuardResourceId"], "guard_swapped");
+    let mut settled = swap(
+        before,
+        after,
+        &["properties", "resourceGuardResourceId"],
+        "guard_swapped",
+    );
     if settled.class == Class::Protect {
         settled.class = Class::Guard;
     }
@@ -157,23 +174,104 @@ fn swap(before: &Value, after: &Value, path: &[&str], what: &str) -> Settled {
 
 /// Settings whose values are ranked from weak to strong.
 const RANKED: [(&[&str], &[&str]); 10] = [
-    (&["properties", "securitySettings", "immutabilitySettings", "state"], &["Disabled", "Unlocked", "Locked"]),
-    (&["properties", "securitySettings", "softDeleteSettings", "softDeleteState"], &["Invalid", "Disabled", "Enabled", "AlwaysON"]),
-    (&["properties", "securitySettings", "softDeleteSettings", "enhancedSecurityState"], &["Invalid", "Disabled", "Enabled", "AlwaysON"]),
-    (&["properties", "securitySettings", "softDeleteSettings", "state"], &["Off", "On", "AlwaysOn"]),
-    (&["properties", "softDeleteFeatureState"], &["Invalid", "Disabled", "Enabled", "AlwaysON"]),
-    (&["properties", "enhancedSecurityState"], &["Invalid", "Disabled", "Enabled"]),
-    (&["properties", "storageModelType"], &["Invalid", "LocallyRedundant", "ZoneRedundant", "GeoRedundant", "ReadAccessGeoZoneRedundant"]),
-    (&["properties", "storageType"], &["Invalid", "LocallyRedundant", "ZoneRedundant", "GeoRedundant", "ReadAccessGeoZoneRedundant"]),
-    (&["properties", "redundancySettings", "standardTierStorageRedundancy"], &["Invalid", "LocallyRedundant", "ZoneRedundant", "GeoRedundant"]),
-    (&["properties", "securitySettings", "multiUserAuthorization"], &["Invalid", "Disabled", "Enabled"]),
+    (
+        &[
+            "properties",
+            "securitySettings",
+            "immutabilitySettings",
+            "state",
+        ],
+        &["Disabled", "Unlocked", "Locked"],
+    ),
+    (
+        &[
+            "properties",
+            "securitySettings",
+            "softDeleteSettings",
+            "softDeleteState",
+        ],
+        &["Invalid", "Disabled", "Enabled", "AlwaysON"],
+    ),
+    (
+        &[
+            "properties",
+            "securitySettings",
+            "softDeleteSettings",
+            "enhancedSecurityState",
+        ],
+        &["Invalid", "Disabled", "Enabled", "AlwaysON"],
+    ),
+    (
+        &[
+            "properties",
+            "securitySettings",
+            "softDeleteSettings",
+            "state",
+        ],
+        &["Off", "On", "AlwaysOn"],
+    ),
+    (
+        &["properties", "softDeleteFeatureState"],
+        &["Invalid", "Disabled", "Enabled", "AlwaysON"],
+    ),
+    (
+        &["properties", "enhancedSecurityState"],
+        &["Invalid", "Disabled", "Enabled"],
+    ),
+    (
+        &["properties", "storageModelType"],
+        &[
+            "Invalid",
+            "LocallyRedundant",
+            "ZoneRedundant",
+            "GeoRedundant",
+            "ReadAccessGeoZoneRedundant",
+        ],
+    ),
+    (
+        &["properties", "storageType"],
+        &[
+            "Invalid",
+            "LocallyRedundant",
+            "ZoneRedundant",
+            "GeoRedundant",
+            "ReadAccessGeoZoneRedundant",
+        ],
+    ),
+    (
+        &[
+            "properties",
+            "redundancySettings",
+            "standardTierStorageRedundancy",
+        ],
+        &[
+            "Invalid",
+            "LocallyRedundant",
+            "ZoneRedundant",
+            "GeoRedundant",
+        ],
+    ),
+    (
+        &["properties", "securitySettings", "multiUserAuthorization"],
+        &["Invalid", "Disabled", "Enabled"],
+    ),
 ];
 
 /// Numbers of which fewer is weaker.
 const COUNTED: [&[&str]; 3] = [
     &["properties", "softDeleteRetentionPeriodInDays"],
-    &["properties", "securitySettings", "softDeleteSettings", "softDeleteRetentionPeriodInDays"],
-    &["properties", "securitySettings", "softDeleteSettings", "retentionDurationInDays"],
+    &[
+        "properties",
+        "securitySettings",
+        "softDeleteSettings",
+        "softDeleteRetentionPeriodInDays",
+    ],
+    &[
+        "properties",
+        "securitySettings",
+        "softDeleteSettings",
+        "retentionDurationInDays",
+    ],
 ];
 
 /// Parts that may be sent again and must not change: what they are worth is not ranked.
@@ -220,8 +318,16 @@ fn settings(before: &Value, after: &Value, replaces: bool) -> Settled {
             note(path, from, to);
         }
     }
-    let class = if lowered.is_empty() { Class::Configure } else { Class::Weaken };
-    let delta = if lowered.is_empty() { json!({}) } else { json!({"lowered": lowered}) };
+    let class = if lowered.is_empty() {
+        Class::Configure
+    } else {
+        Class::Weaken
+    };
+    let delta = if lowered.is_empty() {
+        json!({})
+    } else {
+        json!({"lowered": lowered})
+    };
     Settled { class, delta }
 }
 
@@ -240,11 +346,26 @@ mod tests {
     fn lowering_is_weakening_in_every_dimension() {
         let on = r#"{"properties":{"softDeleteFeatureState":"Enabled","softDeleteRetentionPeriodInDays":14}}"#;
         let patches = [
-            (r#"{"properties":{"softDeleteFeatureState":"Disabled"}}"#, Class::Weaken),
-            (r#"{"properties":{"softDeleteFeatureState":"Odd"}}"#, Class::Weaken),
-            (r#"{"properties":{"softDeleteRetentionPeriodInDays":13}}"#, Class::Weaken),
-            (r#"{"properties":{"softDeleteFeatureState":"AlwaysON"}}"#, Class::Configure),
-            (r#"{"properties":{"softDeleteRetentionPeriodInDays":20}}"#, Class::Configure),
+            (
+                r#"{"properties":{"softDeleteFeatureState":"Disabled"}}"#,
+                Class::Weaken,
+            ),
+            (
+                r#"{"properties":{"softDeleteFeatureState":"Odd"}}"#,
+                Class::Weaken,
+            ),
+            (
+                r#"{"properties":{"softDeleteRetentionPeriodInDays":13}}"#,
+                Class::Weaken,
+            ),
+            (
+                r#"{"properties":{"softDeleteFeatureState":"AlwaysON"}}"#,
+                Class::Configure,
+            ),
+            (
+                r#"{"properties":{"softDeleteRetentionPeriodInDays":20}}"#,
+                Class::Configure,
+            ),
             (r#"{"tags":{"a":"b"}}"#, Class::Configure),
         ];
         for (patch, expected) in patches {
@@ -257,7 +378,9 @@ mod tests {
     #[test]
     fn immutability_only_rises() {
         let at = |state: &str| {
-            format!(r#"{{"properties":{{"securitySettings":{{"immutabilitySettings":{{"state":"{state}"}}}}}}}}"#)
+            format!(
+                r#"{{"properties":{{"securitySettings":{{"immutabilitySettings":{{"state":"{state}"}}}}}}}}"#
+            )
         };
         for (from, to, expected) in [
             ("Unlocked", "Disabled", Class::Weaken),
@@ -265,7 +388,11 @@ mod tests {
             ("Disabled", "Unlocked", Class::Configure),
             ("Locked", "Locked", Class::Configure),
         ] {
-            assert_eq!(class(&at(from), &at(to), false), Some(expected), "{from} {to}");
+            assert_eq!(
+                class(&at(from), &at(to), false),
+                Some(expected),
+                "{from} {to}"
+            );
         }
     }
 }

@@ -138,7 +138,11 @@ fn while_azure_throttles_restores_and_their_reads_go_on() {
 #[test]
 fn a_request_that_azure_would_throttle_costs_the_caller_nothing() {
     let (admission, clock) = world();
-    admission.note_throttled(Some("s"), ArmBucket::Deletes, Some(Duration::from_millis(1)));
+    admission.note_throttled(
+        Some("s"),
+        ArmBucket::Deletes,
+        Some(Duration::from_millis(1)),
+    );
     let delete = request(Class::Delete, "DELETE");
     for _ in 0..100 {
         assert!(admission.check(&delete).is_err());

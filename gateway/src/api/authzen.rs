@@ -36,7 +36,9 @@ pub(crate) fn describe(request: &Value) -> Result<Described, String> {
     // The action of a POST is the last part of its path, not of the resource's id.
     if spec.method == vaultgate_arm::Method::Post
         && let Some(last) = spec.template.rsplit('/').next()
-        && !path.to_ascii_lowercase().ends_with(&format!("/{}", last.to_ascii_lowercase()))
+        && !path
+            .to_ascii_lowercase()
+            .ends_with(&format!("/{}", last.to_ascii_lowercase()))
     {
         path.push('/');
         path.push_str(last);
@@ -58,7 +60,8 @@ pub(crate) fn batch(document: &Value) -> Result<Vec<Value>, String> {
     let complete = |question: &Value| {
         let mut question = question.clone();
         for part in ["subject", "action", "resource", "context"] {
-            if let (Some(default), Some(question)) = (document.get(part), question.as_object_mut()) {
+            if let (Some(default), Some(question)) = (document.get(part), question.as_object_mut())
+            {
                 question.entry(part).or_insert_with(|| default.clone());
             }
         }

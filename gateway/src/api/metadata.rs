@@ -35,7 +35,11 @@ pub(crate) fn cloud(config: &Config) -> Value {
 
 /// Protected-resource metadata (RFC 9728): which issuers vouch for callers.
 pub(crate) fn resource(config: &Config) -> Value {
-    let issuers: Vec<&str> = config.issuers.iter().map(|issuer| issuer.url.as_str()).collect();
+    let issuers: Vec<&str> = config
+        .issuers
+        .iter()
+        .map(|issuer| issuer.url.as_str())
+        .collect();
     json!({
         "resource": config.gateway.public_url,
         "resource_name": "Vaultgate",

@@ -30,6 +30,8 @@ fn rotate(path: &Path) -> anyhow::Result<u8> {
         .map_err(|rejected| anyhow::anyhow!(rejected.render(&path.display().to_string())))?;
     SealingKeys::rotate(&config.custody.key)?;
     let key = config.custody.key.display();
-    say(&format!("`{key}` has a new first key; restart the gateway to seal with it"));
+    say(&format!(
+        "`{key}` has a new first key; restart the gateway to seal with it"
+    ));
     Ok(0)
 }

@@ -1,19 +1,19 @@
 //! `vaultgate doctor`: what an operator would check by hand, in one run.
 
-use std::sync::Arc;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{FAILED, complain, say};
 use crate::admit::Admission;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::observer::{Observer, Purpose};
 use crate::outbound::Outbound;
 use crate::recorder::Recorder;
 use crate::serving;
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
-use crate::observer::{Observer, Purpose};
 
 /// One check: its name and what it found.
 type Finding = (&'static str, Result<String, String>);
@@ -26,7 +26,9 @@ pub(crate) fn run(path: &Path) -> anyhow::Result<u8> {
             return Ok(FAILED);
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let findings = runtime.block_on(examine(&config));
     let mut failed = false;
     for (name, found) in findings {
@@ -46,7 +48,10 @@ async fn examine(config: &Config) -> Vec<Finding> {
     let mut findings: Vec<Finding> = Vec::new();
     let problems = serving::preflight(config);
     findings.push(match problems.iter().next() {
-        None => ("files", Ok("certificates, bundle and keys are usable".into())),
+        None => (
+            "files",
+            Ok("certificates, bundle and keys are usable".into()),
+        ),
         Some(problem) => ("files", Err(problem.to_string())),
     });
     findings.push(("log disk", log_disk(config)));
@@ -72,13 +77,19 @@ fn log_disk(config: &Config) -> Result<String, String> {
         .and_then(|()| std::fs::File::open(&probe)?.sync_all());
     let _ = std::fs::remove_file(&probe);
     match written {
-        Ok(()) => Ok(format!("`{}` takes and syncs writes", config.log.dir.display())),
+        Ok(()) => Ok(format!(
+            "`{}` takes and syncs writes",
+            config.log.dir.display()
+        )),
         Err(error) => Err(format!("`{}`: {error}", config.log.dir.display())),
     }
 }
 
 async fn discovery(issuer: &str, outbound: &Outbound) -> Result<String, String> {
-    let url = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+    let url = format!(
+        "{}/.well-known/openid-configuration",
+        issuer.trim_end_matches('/')
+    );
     let request = http::Request::get(&url).body(bytes::Bytes::new());
     let request = request.map_err(|error| error.to_string())?;
     let limits = crate::outbound::FetchLimits {
@@ -102,21 +113,35 @@ async fn azure(config: &Config, outbound: Outbound) -> Vec<Finding> {
     let log = match serving::open_log(&config.log, None) {
         Ok((log, _)) => Arc::new(log),
         Err(error) => {
-            let hint = format!("{error:#} (a running gateway holds its log: stop it, or ask /readyz)");
+            let hint =
+                format!("{error:#} (a running gateway holds its log: stop it, or ask /readyz)");
             return vec![("log", Err(hint))];
         }
     };
     let metrics = Arc::new(Metrics::default());
-    let recorder = Recorder::new(log.clone(), clock.clone(), metrics, config.log.append_timeout);
+    let recorder = Recorder::new(
+        log.clone(),
+        clock.clone(),
+        metrics,
+        config.log.append_timeout,
+    );
     let admission = Arc::new(Admission::new(&config.limits, clock.clone()));
     let observer = Observer::new(upstream.reader(), recorder, admission);
     let mut findings: Vec<Finding> = Vec::new();
     let target = "/subscriptions?api-version=2022-12-01";
     let answer = observer.one(Purpose::Doctor, None, target).await;
     findings.push(match answer {
-        Some(answer) if answer.status.is_success() => ("reader", Ok("the reader identity may read".into())),
-        Some(answer) => ("reader", Err(format!("Azure answers the reader {}", answer.status))),
-        None => ("reader", Err("no token or no answer for the reader identity".into())),
+        Some(answer) if answer.status.is_success() => {
+            ("reader", Ok("the reader identity may read".into()))
+        }
+        Some(answer) => (
+            "reader",
+            Err(format!("Azure answers the reader {}", answer.status)),
+        ),
+        None => (
+            "reader",
+            Err("no token or no answer for the reader identity".into()),
+        ),
     });
     for subscription in &config.facts.estate_subscriptions {
         let target = format!(
@@ -126,7 +151,10 @@ async fn azure(config: &Config, outbound: Outbound) -> Vec<Finding> {
             Some(answer) if answer.status.is_success() => {
                 Ok(format!("vaults of {subscription} can be listed"))
             }
-            Some(answer) => Err(format!("vaults of {subscription}: Azure answers {}", answer.status)),
+            Some(answer) => Err(format!(
+                "vaults of {subscription}: Azure answers {}",
+                answer.status
+            )),
             None => Err(format!("vaults of {subscription}: no answer")),
         };
         findings.push(("roles", found));
@@ -134,7 +162,10 @@ async fn azure(config: &Config, outbound: Outbound) -> Vec<Finding> {
     findings.push(if clock.skew() <= config.gateway.max_clock_skew {
         ("clock", Ok(format!("{:?} from Azure's", clock.skew())))
     } else {
-        ("clock", Err(format!("{:?} from Azure's: synchronise it", clock.skew())))
+        (
+            "clock",
+            Err(format!("{:?} from Azure's: synchronise it", clock.skew())),
+        )
     });
     if let Err(error) = log.close() {
         findings.push(("log", Err(error.to_string())));

@@ -26,22 +26,41 @@ pub(crate) fn run(arguments: &InitArguments) -> anyhow::Result<u8> {
     let files = [
         ("vaultgate.toml", SAMPLE.to_owned()),
         ("app-registration.json", pretty(&app_registration())),
-        ("role-operator.json", pretty(&role("Vaultgate operator", OPERATOR, catalogue::operator_actions()))),
-        ("role-reader.json", pretty(&role("Vaultgate reader", READER, catalogue::reader_actions()))),
+        (
+            "role-operator.json",
+            pretty(&role(
+                "Vaultgate operator",
+                OPERATOR,
+                catalogue::operator_actions(),
+            )),
+        ),
+        (
+            "role-reader.json",
+            pretty(&role(
+                "Vaultgate reader",
+                READER,
+                catalogue::reader_actions(),
+            )),
+        ),
     ];
     for (name, text) in &files {
         write(&arguments.dir.join(name), text, arguments.force)?;
     }
     say("Next:");
     say("  1. fill in vaultgate.toml, then `vaultgate config check --config vaultgate.toml`");
-    say("  2. az ad app create --display-name Vaultgate, then set app-registration.json as its manifest");
-    say("  3. az role definition create --role-definition @role-operator.json (and role-reader.json)");
+    say(
+        "  2. az ad app create --display-name Vaultgate, then set app-registration.json as its manifest",
+    );
+    say(
+        "  3. az role definition create --role-definition @role-operator.json (and role-reader.json)",
+    );
     say("  4. assign each role to its own identity, at the scope of the vaults and nothing above");
     say("  5. vaultgate doctor --config vaultgate.toml");
     Ok(0)
 }
 
-const OPERATOR: &str = "Every operation of the catalogue: what the gateway forwards once policy allows it";
+const OPERATOR: &str =
+    "Every operation of the catalogue: what the gateway forwards once policy allows it";
 const READER: &str = "The reads that the gateway makes for itself before it judges a change";
 
 /// A custom role of exactly these actions.

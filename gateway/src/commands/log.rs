@@ -38,8 +38,10 @@ pub(crate) enum LogVerb {
         dir: PathBuf,
     },
     /// Verify a log offline with a key kept elsewhere
-    #[command(after_help = "Exit codes: 0 verified and anchored, 3 verified but nothing kept \
-        outside covers it, 1 broken or not readable.")]
+    #[command(
+        after_help = "Exit codes: 0 verified and anchored, 3 verified but nothing kept \
+        outside covers it, 1 broken or not readable."
+    )]
     Verify {
         /// Folder of the log
         dir: PathBuf,
@@ -124,18 +126,30 @@ fn check(dir: &Path, key: &str, anchors: &[PathBuf]) -> anyhow::Result<u8> {
     let code = verify::exit_code(&verified);
     match verified {
         Ok(report) => {
-            say(&format!("{} records verified, root {}", report.size, report.root));
+            say(&format!(
+                "{} records verified, root {}",
+                report.size, report.root
+            ));
             if let (Some(first), Some(last)) = (&report.first_time, &report.last_time) {
                 say(&format!("from {first} to {last}"));
             }
             for change in &report.key_changes {
-                say(&format!("key changed at record {}: {}", change.seq, change.to));
+                say(&format!(
+                    "key changed at record {}: {}",
+                    change.seq, change.to
+                ));
             }
             for fork in &report.forks {
-                say(&format!("a fork was declared at record {}: {}", fork.seq, fork.reason));
+                say(&format!(
+                    "a fork was declared at record {}: {}",
+                    fork.seq, fork.reason
+                ));
             }
             if report.torn_bytes > 0 {
-                say(&format!("{} bytes of an unfinished record", report.torn_bytes));
+                say(&format!(
+                    "{} bytes of an unfinished record",
+                    report.torn_bytes
+                ));
             }
             match report.anchored_to {
                 Some(size) => say(&format!("the first {size} records are anchored outside")),
@@ -167,7 +181,10 @@ fn rotate(path: &Path) -> anyhow::Result<u8> {
     std::fs::rename(&aside, &config.log.key)?;
     serving::publish_key(&config.log, &SigningKey::load(&config.log.key)?)?;
     say(&format!("new key {vkey}"));
-    say(&format!("signed by the old key; checkpoint of {} records", signed.head.size));
+    say(&format!(
+        "signed by the old key; checkpoint of {} records",
+        signed.head.size
+    ));
     Ok(0)
 }
 
@@ -186,7 +203,8 @@ fn fork(path: &Path, reason: String) -> anyhow::Result<u8> {
 }
 
 fn load(path: &Path) -> anyhow::Result<Config> {
-    Config::load(path).map_err(|rejected| anyhow::anyhow!(rejected.render(&path.display().to_string())))
+    Config::load(path)
+        .map_err(|rejected| anyhow::anyhow!(rejected.render(&path.display().to_string())))
 }
 
 fn text(record: &Line) -> String {
@@ -227,5 +245,10 @@ fn one_line(record: &Line) -> String {
         "observation" => format!("{} for {}", field("/purpose"), field("/decision")),
         _ => field("/event"),
     };
-    format!("{seq:>8}  {}  {:15}  {}  {detail}", field("/time"), field("/kind"), field("/id"))
+    format!(
+        "{seq:>8}  {}  {:15}  {}  {detail}",
+        field("/time"),
+        field("/kind"),
+        field("/id")
+    )
 }

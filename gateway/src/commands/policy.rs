@@ -128,7 +128,11 @@ fn check(dir: &Path) -> anyhow::Result<u8> {
 
 fn trial(dir: &Path) -> anyhow::Result<u8> {
     // What a bundle can take is bounded before a line of it is read.
-    rlimit::setrlimit(rlimit::Resource::AS, TRIAL_ADDRESS_SPACE, TRIAL_ADDRESS_SPACE)?;
+    rlimit::setrlimit(
+        rlimit::Resource::AS,
+        TRIAL_ADDRESS_SPACE,
+        TRIAL_ADDRESS_SPACE,
+    )?;
     match admit_and_probe(dir, &Limits::default()) {
         Ok(policy) => {
             for warning in policy.warnings() {

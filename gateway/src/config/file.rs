@@ -351,7 +351,10 @@ impl LogFile {
     fn check(self, base: &Path, problems: &mut Problems) -> Option<Log> {
         let origin_ok = !self.origin.is_empty()
             && self.origin.len() <= 128
-            && self.origin.chars().all(|c| c.is_ascii_graphic() && c != '+');
+            && self
+                .origin
+                .chars()
+                .all(|c| c.is_ascii_graphic() && c != '+');
         if !origin_ok {
             problems.add(
                 "log.origin",
@@ -381,7 +384,11 @@ impl LogFile {
             emergency_bytes: self.emergency_bytes,
             append_timeout: self.append_timeout.0,
             checkpoint_every: self.checkpoint_every.0,
-            anchor_files: self.anchor_files.iter().map(|path| base.join(path)).collect(),
+            anchor_files: self
+                .anchor_files
+                .iter()
+                .map(|path| base.join(path))
+                .collect(),
             anchor_urls: self.anchor_urls,
         })
     }

@@ -50,9 +50,21 @@ impl<'i> Source<'i> {
         let found = self.root.iter().find(|(key, _)| key.get_ref() == name);
         let Some((_, value)) = found else {
             // An absent section is an empty one: what has no default is then named.
-            return read(DeValue::Table(DeTable::new()), 0..0, name, self.text, problems);
+            return read(
+                DeValue::Table(DeTable::new()),
+                0..0,
+                name,
+                self.text,
+                problems,
+            );
         };
-        read(value.get_ref().clone(), value.span(), name, self.text, problems)
+        read(
+            value.get_ref().clone(),
+            value.span(),
+            name,
+            self.text,
+            problems,
+        )
     }
 
     /// Reads each element of an array of tables; none when the file has none.
@@ -67,7 +79,13 @@ impl<'i> Source<'i> {
                 .enumerate()
                 .map(|(i, element)| {
                     let key = format!("{name}[{i}]");
-                    read(element.get_ref().clone(), element.span(), &key, self.text, problems)
+                    read(
+                        element.get_ref().clone(),
+                        element.span(),
+                        &key,
+                        self.text,
+                        problems,
+                    )
                 })
                 .collect(),
             Some(_) => {

@@ -225,7 +225,13 @@ impl UpstreamFile {
     ) -> Option<(String, String, String, &'static str, &'static str)> {
         let known = |arm: &str, authority: &str, storage, vault| {
             let arm = format!("https://{arm}");
-            Some((arm.clone(), format!("https://{authority}"), arm, storage, vault))
+            Some((
+                arm.clone(),
+                format!("https://{authority}"),
+                arm,
+                storage,
+                vault,
+            ))
         };
         match (self.cloud, &self.custom) {
             (CloudFile::Public, None) => known(
@@ -247,7 +253,11 @@ impl UpstreamFile {
                 ".vault.azure.cn",
             ),
             (CloudFile::Custom, Some(custom)) => {
-                let arm = origin(&custom.resource_manager, "azure.custom.resource_manager", problems);
+                let arm = origin(
+                    &custom.resource_manager,
+                    "azure.custom.resource_manager",
+                    problems,
+                );
                 let authority = origin(&custom.authority, "azure.custom.authority", problems);
                 let (storage, vault) = ("core.windows.net", ".vault.azure.net");
                 Some((arm?, authority?, custom.audience.clone(), storage, vault))
@@ -291,8 +301,10 @@ impl IdentityFile {
             }),
             CredentialFile::AzureCli => Some(Identity::AzureCli),
             CredentialFile::WorkloadIdentity => {
-                let (tenant, client_id) =
-                    (need("tenant", self.tenant), need("client_id", self.client_id));
+                let (tenant, client_id) = (
+                    need("tenant", self.tenant),
+                    need("client_id", self.client_id),
+                );
                 let file = self.token_file.map(|path| path.display().to_string());
                 let file = need("token_file", file);
                 Some(Identity::WorkloadIdentity {
@@ -302,8 +314,10 @@ impl IdentityFile {
                 })
             }
             CredentialFile::ClientSecret => {
-                let (tenant, client_id) =
-                    (need("tenant", self.tenant), need("client_id", self.client_id));
+                let (tenant, client_id) = (
+                    need("tenant", self.tenant),
+                    need("client_id", self.client_id),
+                );
                 let secret = need("secret", self.secret);
                 let secret = secret.and_then(|text| secret_ref(&text, key, base, problems));
                 Some(Identity::ClientSecret {
@@ -313,8 +327,10 @@ impl IdentityFile {
                 })
             }
             CredentialFile::ClientCertificate => {
-                let (tenant, client_id) =
-                    (need("tenant", self.tenant), need("client_id", self.client_id));
+                let (tenant, client_id) = (
+                    need("tenant", self.tenant),
+                    need("client_id", self.client_id),
+                );
                 let path = self.certificate.map(|path| path.display().to_string());
                 let path = need("certificate", path);
                 Some(Identity::ClientCertificate {
@@ -362,7 +378,11 @@ fn secret_ref(text: &str, key: &str, base: &Path, problems: &mut Problems) -> Op
         }
         _ => {
             let hint = "use `file:PATH`, `env:NAME` or `keyvault:https://VAULT/secrets/NAME`";
-            problems.add(&key, "a secret is given by reference, never in the file", hint);
+            problems.add(
+                &key,
+                "a secret is given by reference, never in the file",
+                hint,
+            );
             None
         }
     }

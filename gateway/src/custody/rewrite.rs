@@ -84,7 +84,8 @@ mod tests {
     fn the_link_alone_changes() {
         let body = br#"{"value":[{"n":1.10,"nextLink":"https://a/inner"}], "nextLink" : "https:\/\/a\/b" }"#;
         let rewritten = next_link(body, |link| Some(link.replace("https://a", "https://g")));
-        let expected = br#"{"value":[{"n":1.10,"nextLink":"https://a/inner"}], "nextLink" : "https://g/b" }"#;
+        let expected =
+            br#"{"value":[{"n":1.10,"nextLink":"https://a/inner"}], "nextLink" : "https://g/b" }"#;
         assert_eq!(rewritten.unwrap(), expected);
         let removed = next_link(br#"{"nextLink":"https://evil/"}"#, |_| None);
         assert_eq!(removed.unwrap(), br#"{"nextLink":null}"#);

@@ -58,7 +58,10 @@ impl Watcher {
         let since = self.clock.now();
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         if watched.len() >= MAX_WATCHED {
-            let oldest = watched.iter().min_by_key(|(_, w)| w.since).map(|(id, _)| *id);
+            let oldest = watched
+                .iter()
+                .min_by_key(|(_, w)| w.since)
+                .map(|(id, _)| *id);
             if let Some(oldest) = oldest {
                 watched.remove(&oldest);
             }
@@ -103,12 +106,17 @@ impl Watcher {
         let every = SignedDuration::try_from(self.every).unwrap_or(SignedDuration::ZERO);
         let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         watched.retain(|_, w| now.duration_since(w.since) < MAX_AGE);
-        let old_enough = watched.iter().filter(|(_, w)| now.duration_since(w.since) >= every);
+        let old_enough = watched
+            .iter()
+            .filter(|(_, w)| now.duration_since(w.since) >= every);
         old_enough.map(|(id, w)| (*id, w.target.clone())).collect()
     }
 
     async fn look(&self, decision: Uuid, target: &str) {
-        let answer = self.observer.one(Purpose::Custody, Some(decision), target).await;
+        let answer = self
+            .observer
+            .one(Purpose::Custody, Some(decision), target)
+            .await;
         if let Some(answer) = answer {
             self.saw(decision, &answer.body);
         }

@@ -69,11 +69,7 @@ impl Posture {
             .into_iter()
             .flatten()
             .find_map(days),
-            immutability: first_text([
-                security.pointer("/immutabilitySettings/state"),
-                None,
-                None,
-            ]),
+            immutability: first_text([security.pointer("/immutabilitySettings/state"), None, None]),
             mua: answers.guards.as_ref().map(guarded),
             redundancy: first_text([
                 vault.pointer("/properties/redundancySettings/standardTierStorageRedundancy"),
@@ -182,7 +178,13 @@ mod tests {
             vault: Some(json!({"properties": {"securitySettings": [1]}, "location": 5})),
             ..Answers::default()
         });
-        assert_eq!(odd, Posture { tags: serde_json::Value::Null, ..Posture::default() });
+        assert_eq!(
+            odd,
+            Posture {
+                tags: serde_json::Value::Null,
+                ..Posture::default()
+            }
+        );
     }
 
     #[test]

@@ -30,12 +30,8 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Op
         return Ok(None);
     }
     match parsed.addresses {
-        ppp::v2::Addresses::IPv4(v4) => {
-            Ok(Some((v4.source_address, v4.source_port).into()))
-        }
-        ppp::v2::Addresses::IPv6(v6) => {
-            Ok(Some((v6.source_address, v6.source_port).into()))
-        }
+        ppp::v2::Addresses::IPv4(v4) => Ok(Some((v4.source_address, v4.source_port).into())),
+        ppp::v2::Addresses::IPv6(v6) => Ok(Some((v6.source_address, v6.source_port).into())),
         _ => Err(invalid()),
     }
 }

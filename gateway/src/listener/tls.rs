@@ -73,7 +73,9 @@ impl Tls {
                     seen = now;
                     tracing::info!("certificate reloaded");
                 }
-                Err(error) => tracing::error!(%error, "certificate not reloaded, the old one stays"),
+                Err(error) => {
+                    tracing::error!(%error, "certificate not reloaded, the old one stays")
+                }
             }
         }
     }

@@ -127,8 +127,14 @@ impl Pipeline {
     }
 
     /// The same counts for a question that reserves nothing.
-    pub(super) fn look(&self, caller: &Principal, asked: &Asked, settled: &Settled) -> ActivityView {
-        self.activity.view(&event(caller, asked, settled), self.clock.now())
+    pub(super) fn look(
+        &self,
+        caller: &Principal,
+        asked: &Asked,
+        settled: &Settled,
+    ) -> ActivityView {
+        self.activity
+            .view(&event(caller, asked, settled), self.clock.now())
     }
 }
 
@@ -146,7 +152,13 @@ fn over_limit(limited: &Limited) -> Box<Refusal> {
 
 fn event(caller: &Principal, asked: &Asked, settled: &Settled) -> ActivityEvent {
     let vault = asked.resource.vault.as_deref();
-    ActivityEvent::new(caller, &asked.name, counted(settled.class), vault, &settled.delta)
+    ActivityEvent::new(
+        caller,
+        &asked.name,
+        counted(settled.class),
+        vault,
+        &settled.delta,
+    )
 }
 
 /// The class as counters keep it; a name that they lack is counted as the worst.

@@ -136,7 +136,10 @@ impl Asked {
     pub(super) fn wanted(&self) -> Wanted<'_> {
         let fresh = self.class.needs_facts() && self.poll.is_none();
         let target = self.target.split('?').next().unwrap_or_default();
-        let needs_before = self.classified.as_ref().is_some_and(Classified::needs_before);
+        let needs_before = self
+            .classified
+            .as_ref()
+            .is_some_and(Classified::needs_before);
         let points = matches!(self.class, Class::Restore | Class::Delete | Class::Weaken);
         Wanted {
             vault: self.resource.vault.as_deref(),
@@ -152,7 +155,11 @@ impl Asked {
     }
 
     /// The request as Azure will see it.
-    pub(super) fn upstream_request(&self, arrival: &Arrival, etag: Option<&str>) -> UpstreamRequest {
+    pub(super) fn upstream_request(
+        &self,
+        arrival: &Arrival,
+        etag: Option<&str>,
+    ) -> UpstreamRequest {
         let mut headers: HeaderMap = upstream::to_upstream(&arrival.headers);
         let conditional = matches!(self.method, Method::PUT | Method::PATCH | Method::DELETE);
         // What was judged is what is changed: a state that moved on is a 412.
@@ -170,7 +177,10 @@ impl Asked {
         UpstreamRequest {
             method: self.method.clone(),
             path_and_query: self.target.clone(),
-            body: self.body.as_ref().map(|body| Bytes::from(body.canonical_bytes())),
+            body: self
+                .body
+                .as_ref()
+                .map(|body| Bytes::from(body.canonical_bytes())),
             headers,
         }
     }

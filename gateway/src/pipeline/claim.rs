@@ -77,7 +77,9 @@ impl Pipeline {
             )),
             Begin::NotKept { decision, status } => Claim::Refused(conflict(
                 "reply-not-kept",
-                format!("decision {decision} was done (status {status}); its reply was too large to keep"),
+                format!(
+                    "decision {decision} was done (status {status}); its reply was too large to keep"
+                ),
             )),
             Begin::DifferentBody { decision } => Claim::Refused(Box::new(Refusal::new(
                 "key-reused",
@@ -86,7 +88,8 @@ impl Pipeline {
                 format!("this key was used with another body, by decision {decision}"),
             ))),
             Begin::TooManyKeys { limit } => {
-                let message = format!("{limit} requests of this principal are under way or unresolved");
+                let message =
+                    format!("{limit} requests of this principal are under way or unresolved");
                 let mut refusal = Refusal::new(
                     "keys-exhausted",
                     StatusCode::TOO_MANY_REQUESTS,
@@ -101,11 +104,19 @@ impl Pipeline {
 }
 
 fn conflict(reason: &'static str, message: String) -> Box<Refusal> {
-    Box::new(Refusal::new(reason, StatusCode::CONFLICT, Verdict::Deny, message))
+    Box::new(Refusal::new(
+        reason,
+        StatusCode::CONFLICT,
+        Verdict::Deny,
+        message,
+    ))
 }
 
 fn in_flight(decision: Uuid, retry_after: Duration) -> Box<Refusal> {
-    let mut refusal = conflict("request-in-flight", format!("decision {decision} is still under way"));
+    let mut refusal = conflict(
+        "request-in-flight",
+        format!("decision {decision} is still under way"),
+    );
     refusal.retry_after = Some(retry_after);
     refusal
 }

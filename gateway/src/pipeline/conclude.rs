@@ -51,15 +51,29 @@ impl Pipeline {
         let (outcome, answer, problem) = match &result {
             ForwardResult::Answered(answer) => (outcome_of(answer.status), Some(answer), None),
             // A 401 answers the gateway's credential, not the caller's.
-            ForwardResult::Unauthorized(answer) => ("not-sent", Some(answer), Some("Azure refused the gateway's credential")),
+            ForwardResult::Unauthorized(answer) => (
+                "not-sent",
+                Some(answer),
+                Some("Azure refused the gateway's credential"),
+            ),
             ForwardResult::NotSent(why) => ("not-sent", None, Some(why.as_str())),
-            ForwardResult::Unknown(_) if asked.method == Method::GET => ("failed", None, Some("no answer")),
+            ForwardResult::Unknown(_) if asked.method == Method::GET => {
+                ("failed", None, Some("no answer"))
+            }
             ForwardResult::Unknown(why) => ("unknown", None, Some(why.as_str())),
         };
-        let took = self.clock.monotonic().saturating_duration_since(trail.began);
+        let took = self
+            .clock
+            .monotonic()
+            .saturating_duration_since(trail.began);
         self.note_outcome(asked, trail, outcome, answer, problem, took.as_millis());
         self.metrics.outcome(outcome);
-        self.metrics.request(settled.class.as_str(), "allow", "allowed", took.as_secs_f64());
+        self.metrics.request(
+            settled.class.as_str(),
+            "allow",
+            "allowed",
+            took.as_secs_f64(),
+        );
         if outcome == "unknown" {
             tracing::error!(decision = %trail.id, operation = asked.operation,
                 "a change may or may not have reached Azure: look at the vault");
@@ -87,12 +101,14 @@ impl Pipeline {
         took_ms: u128,
     ) {
         let id = answer.and_then(|answer| answer.headers.get("x-ms-request-id"));
-        let target = answer.filter(|answer| answer.status == StatusCode::ACCEPTED).and_then(|answer| {
-            POLLS.iter().find_map(|name| {
-                let url = answer.headers.get(*name)?.to_str().ok()?;
-                local_part(url, self.upstream.host()).map(str::to_owned)
-            })
-        });
+        let target = answer
+            .filter(|answer| answer.status == StatusCode::ACCEPTED)
+            .and_then(|answer| {
+                POLLS.iter().find_map(|name| {
+                    let url = answer.headers.get(*name)?.to_str().ok()?;
+                    local_part(url, self.upstream.host()).map(str::to_owned)
+                })
+            });
         let record = OutcomeRecord {
             decision: trail.id,
             outcome,
@@ -119,12 +135,12 @@ impl Pipeline {
             return;
         };
         let bucket = ArmBucket::of(asked.method.as_str());
-        let number = |name: &str| -> Option<u32> {
-            answer.headers.get(name)?.to_str().ok()?.parse().ok()
-        };
+        let number =
+            |name: &str| -> Option<u32> { answer.headers.get(name)?.to_str().ok()?.parse().ok() };
         if answer.status == StatusCode::TOO_MANY_REQUESTS {
             let after = upstream::retry_after(&answer.headers);
-            self.admission.note_throttled(Some(subscription), bucket, after);
+            self.admission
+                .note_throttled(Some(subscription), bucket, after);
         }
         let kind = match bucket {
             ArmBucket::Reads => "reads",
@@ -133,7 +149,8 @@ impl Pipeline {
         };
         let name = format!("x-ms-ratelimit-remaining-subscription-{kind}");
         if let Some(remaining) = number(&name) {
-            self.admission.note_remaining(Some(subscription), bucket, remaining);
+            self.admission
+                .note_remaining(Some(subscription), bucket, remaining);
         }
     }
 
@@ -185,7 +202,10 @@ impl Pipeline {
             let Some(url) = headers.remove(&name) else {
                 continue;
             };
-            let local = url.to_str().ok().and_then(|url| local_part(url, self.upstream.host()));
+            let local = url
+                .to_str()
+                .ok()
+                .and_then(|url| local_part(url, self.upstream.host()));
             let Some(local) = local else {
                 tracing::warn!(header = %name, decision = %trail.id, "a URL of another host was taken out of an answer");
                 continue;
@@ -199,7 +219,8 @@ impl Pipeline {
                 None => self.handle_for(caller, asked, settled, local, trail),
             };
             let sealed = self.custody.seal(&handle);
-            let url = sealed.map(|sealed| format!("{}{PREFIX}{sealed}", self.config.gateway.public_url));
+            let url =
+                sealed.map(|sealed| format!("{}{PREFIX}{sealed}", self.config.gateway.public_url));
             if let Some(value) = url.and_then(|url| HeaderValue::try_from(url).ok()) {
                 headers.insert(name, value);
             }
@@ -247,7 +268,10 @@ fn bad_gateway(result: &ForwardResult) -> Box<Refusal> {
             "outcome-unknown",
             "Azure gave no answer in time: whether the request was done cannot be known".to_owned(),
         ),
-        _ => ("upstream-unreachable", "Azure could not be reached; nothing was sent".to_owned()),
+        _ => (
+            "upstream-unreachable",
+            "Azure could not be reached; nothing was sent".to_owned(),
+        ),
     };
     let mut refusal = Refusal::new(reason, StatusCode::BAD_GATEWAY, Verdict::Error, message);
     refusal.hint = Some("do not repeat a change before you have looked at the vault".into());
@@ -264,9 +288,10 @@ async fn settle(ticket: Ticket, outcome: &str, reply: Option<&Answer>, decision:
         (_, Some(reply)) if retriable(reply.status()) => ticket.abandon().await,
         (_, Some(reply)) => {
             let (parts, body) = reply.clone().into_parts();
-            let headers = parts.headers.iter().filter(|(name, _)| {
-                !name.as_str().starts_with("x-vaultgate-")
-            });
+            let headers = parts
+                .headers
+                .iter()
+                .filter(|(name, _)| !name.as_str().starts_with("x-vaultgate-"));
             let headers = headers.filter_map(|(name, value)| {
                 Some((name.to_string(), value.to_str().ok()?.to_owned()))
             });

@@ -62,7 +62,10 @@ fn addressed_to_us<B>(request: &Request<B>, hosts: &[String]) -> Result<(), Refu
             "the request names no `Host`",
         ));
     }
-    let authority = request.uri().authority().map(|authority| authority.as_str().as_bytes());
+    let authority = request
+        .uri()
+        .authority()
+        .map(|authority| authority.as_str().as_bytes());
     let named = [host.map(|host| host.as_bytes()), authority];
     if let [Some(host), Some(authority)] = named
         && !host.eq_ignore_ascii_case(authority)
@@ -83,7 +86,11 @@ fn addressed_to_us<B>(request: &Request<B>, hosts: &[String]) -> Result<(), Refu
         };
         if !hosts.iter().any(|own| own.eq_ignore_ascii_case(name)) {
             let message = "the request is addressed to a host that this gateway is not";
-            return Err(closing("authority-foreign", StatusCode::MISDIRECTED_REQUEST, message));
+            return Err(closing(
+                "authority-foreign",
+                StatusCode::MISDIRECTED_REQUEST,
+                message,
+            ));
         }
     }
     Ok(())
@@ -93,7 +100,10 @@ fn addressed_to_us<B>(request: &Request<B>, hosts: &[String]) -> Result<(), Refu
 fn host_name(authority: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(authority).ok()?;
     let (name, port) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, port)) => (address, port.strip_prefix(':').or(port.is_empty().then_some("0"))),
+        Some((address, port)) => (
+            address,
+            port.strip_prefix(':').or(port.is_empty().then_some("0")),
+        ),
         None => match text.split_once(':') {
             Some((name, port)) => (name, Some(port)),
             None => (text, Some("0")),
@@ -118,7 +128,9 @@ mod tests {
     use http::{Request, Version};
 
     fn reason(request: Request<()>) -> &'static str {
-        check(&request, &["gw.example".to_owned()]).err().map_or("fine", |r| r.reason)
+        check(&request, &["gw.example".to_owned()])
+            .err()
+            .map_or("fine", |r| r.reason)
     }
 
     #[test]
@@ -146,11 +158,23 @@ mod tests {
         assert_eq!(absolute("https://gw.example/x", "gw.example"), "fine");
         let other = absolute("https://management.azure.com/x", "management.azure.com");
         assert_eq!(other, "authority-foreign");
-        assert_eq!(absolute("https://gw.example/x", "evil"), "authority-foreign");
-        assert_eq!(absolute("https://gw.example@evil/x", "gw.example"), "authority-foreign");
+        assert_eq!(
+            absolute("https://gw.example/x", "evil"),
+            "authority-foreign"
+        );
+        assert_eq!(
+            absolute("https://gw.example@evil/x", "gw.example"),
+            "authority-foreign"
+        );
         assert_eq!(absolute("/x", "management.azure.com"), "authority-foreign");
         assert_eq!(absolute("/x", "GW.example:8443"), "fine");
-        for host in ["gw.example, evil", "gw.example/evil", "a@gw.example", "gw.example:x", ""] {
+        for host in [
+            "gw.example, evil",
+            "gw.example/evil",
+            "a@gw.example",
+            "gw.example:x",
+            "",
+        ] {
             assert_eq!(absolute("/x", host), "host-malformed", "{host}");
         }
     }
@@ -158,7 +182,9 @@ mod tests {
     #[test]
     fn an_expectation_that_is_not_met_is_refused() {
         let expecting = |what: &str| {
-            let request = Request::post("/x").header("host", "gw.example").header("expect", what);
+            let request = Request::post("/x")
+                .header("host", "gw.example")
+                .header("expect", what);
             reason(request.body(()).unwrap())
         };
         assert_eq!(expecting("100-Continue"), "fine");

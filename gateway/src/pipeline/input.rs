@@ -22,7 +22,10 @@ const MAX_CLAIM: usize = 1 << 10;
 
 impl Pipeline {
     /// Builds the input's text.
-    #[expect(clippy::too_many_arguments, reason = "one argument for each part of the contract")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one argument for each part of the contract"
+    )]
     pub(super) fn input(
         &self,
         arrival: &Arrival,
@@ -50,64 +53,65 @@ impl Pipeline {
             .as_ref()
             .map(|restore| serde_json::to_value(&restore.target).unwrap_or(Value::Null));
         let resource = &asked.resource;
-        let input = Input {
-            schema: SCHEMA,
-            now: &now,
-            principal: caller,
-            operation: Operation {
-                name: &asked.name,
-                class: settled.class.as_str(),
-                method: asked.method.as_str(),
-                api_version: &asked.api_version,
-                reversible: settled.class.reversible(),
-                body_unknown: &asked.body_unknown,
-            },
-            resource: Resource {
-                id: &resource.id,
-                subscription: resource.subscription.as_deref(),
-                resource_group: resource.resource_group.as_deref(),
-                vault: resource.vault.as_deref(),
-                type_: &resource.kind,
-                item: resource.item.as_deref(),
-                workload: resource.workload.as_deref(),
-                region: gathered.region.as_deref().or(resource.region.as_deref()),
-                tags: Json::Value(&gathered.tags),
-            },
-            request: Request {
-                body: body.as_ref().into(),
-                before: before.as_ref().into(),
-                delta: Json::Value(&settled.delta),
-                restore: asked.restore.as_ref().zip(target.as_ref()).map(|(restore, target)| {
-                    Restore {
-                        kind: restore.kind,
-                        target: Json::Value(target),
-                        crosses: &restore.crosses,
-                    }
+        let input =
+            Input {
+                schema: SCHEMA,
+                now: &now,
+                principal: caller,
+                operation: Operation {
+                    name: &asked.name,
+                    class: settled.class.as_str(),
+                    method: asked.method.as_str(),
+                    api_version: &asked.api_version,
+                    reversible: settled.class.reversible(),
+                    body_unknown: &asked.body_unknown,
+                },
+                resource: Resource {
+                    id: &resource.id,
+                    subscription: resource.subscription.as_deref(),
+                    resource_group: resource.resource_group.as_deref(),
+                    vault: resource.vault.as_deref(),
+                    type_: &resource.kind,
+                    item: resource.item.as_deref(),
+                    workload: resource.workload.as_deref(),
+                    region: gathered.region.as_deref().or(resource.region.as_deref()),
+                    tags: Json::Value(&gathered.tags),
+                },
+                request: Request {
+                    body: body.as_ref().into(),
+                    before: before.as_ref().into(),
+                    delta: Json::Value(&settled.delta),
+                    restore: asked.restore.as_ref().zip(target.as_ref()).map(
+                        |(restore, target)| Restore {
+                            kind: restore.kind,
+                            target: Json::Value(target),
+                            crosses: &restore.crosses,
+                        },
+                    ),
+                },
+                facts: Json::Value(&gathered.facts),
+                activity: Json::Value(&activity),
+                // Filled from the signed bundle's reviewed definitions; until a bundle
+                // carries them, no request is covered by a flow.
+                flow: caller.flow.as_deref().map(|name| Flow {
+                    name,
+                    definition_digest: "",
+                    covers: false,
                 }),
-            },
-            facts: Json::Value(&gathered.facts),
-            activity: Json::Value(&activity),
-            // Filled from the signed bundle's reviewed definitions; until a bundle
-            // carries them, no request is covered by a flow.
-            flow: caller.flow.as_deref().map(|name| Flow {
-                name,
-                definition_digest: "",
-                covers: false,
-            }),
-            approval: Json::Null,
-            preflight,
-            claimed: Claimed {
-                flow_run: claim(arrival, "x-vaultgate-flow-run"),
-                user_agent: claim(arrival, "user-agent"),
-                command: claim(arrival, "commandname"),
-                justification: claim(arrival, "x-vaultgate-justification"),
-            },
-            transport: Transport {
-                remote: &remote,
-                tls: arrival.peer.tls,
-                http: arrival.http,
-            },
-        };
+                approval: Json::Null,
+                preflight,
+                claimed: Claimed {
+                    flow_run: claim(arrival, "x-vaultgate-flow-run"),
+                    user_agent: claim(arrival, "user-agent"),
+                    command: claim(arrival, "commandname"),
+                    justification: claim(arrival, "x-vaultgate-justification"),
+                },
+                transport: Transport {
+                    remote: &remote,
+                    tls: arrival.peer.tls,
+                    http: arrival.http,
+                },
+            };
         Arc::from(input.to_json())
     }
 

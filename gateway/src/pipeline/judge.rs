@@ -41,12 +41,16 @@ impl Pipeline {
     pub(super) async fn judge(&self, policy: &Active, input: &Arc<str>) -> Decision {
         let (told, judged) = oneshot::channel();
         let policy = Arc::clone(&policy.policy);
-        self.evaluator.submit(policy, Arc::clone(input), move |decision| {
-            // Nobody waits any more when the request's task is gone.
-            let _ = told.send(decision);
-        });
+        self.evaluator
+            .submit(policy, Arc::clone(input), move |decision| {
+                // Nobody waits any more when the request's task is gone.
+                let _ = told.send(decision);
+            });
         judged.await.unwrap_or_else(|_| {
-            Decision::fault(FaultCode::PolicyPanic, "the evaluation ended without a decision")
+            Decision::fault(
+                FaultCode::PolicyPanic,
+                "the evaluation ended without a decision",
+            )
         })
     }
 
@@ -62,7 +66,9 @@ impl Pipeline {
         trail: &mut Trail,
     ) -> Result<Recorded, Box<Refusal>> {
         let (refusal, ticket, reply) = match claim {
-            _ if !judged.decision.allow => (Some(Box::new(Refusal::denied(judged.decision))), None, None),
+            _ if !judged.decision.allow => {
+                (Some(Box::new(Refusal::denied(judged.decision))), None, None)
+            }
             Claim::Refused(refusal) => (Some(refusal), None, None),
             Claim::Done(reply) => (None, None, Some(reply)),
             Claim::First(ticket) => (None, Some(ticket), None),
@@ -92,10 +98,16 @@ impl Pipeline {
         }
         if let Some(reply) = reply {
             reservation.release(receipt.index);
-            return Ok(Recorded::Reply(with_receipt(replayed(*reply, trail.id), &receipt)));
+            return Ok(Recorded::Reply(with_receipt(
+                replayed(*reply, trail.id),
+                &receipt,
+            )));
         }
         reservation.commit(receipt.index);
-        Ok(Recorded::Permitted(Permit::issue(receipt, trail.id, request), ticket))
+        Ok(Recorded::Permitted(
+            Permit::issue(receipt, trail.id, request),
+            ticket,
+        ))
     }
 
     async fn write(
@@ -126,7 +138,9 @@ impl Pipeline {
             Class::Restore | Class::Undelete => Priority::Restore,
             _ => Priority::Normal,
         };
-        self.recorder.write(Kind::Decision, trail.id, &record, priority).await
+        self.recorder
+            .write(Kind::Decision, trail.id, &record, priority)
+            .await
     }
 }
 

@@ -112,9 +112,17 @@ impl Pipeline {
             refusal: None,
             replayed_of: None,
         };
-        let written = self.recorder.write(Kind::Preflight, trail.id, &record, Priority::Normal);
+        let written = self
+            .recorder
+            .write(Kind::Preflight, trail.id, &record, Priority::Normal);
         trail.receipt = Some(written.await.map_err(unavailable)?.to_string());
-        Ok(verdicts(&decision, asked, &gathered, settled.class.as_str(), trail))
+        Ok(verdicts(
+            &decision,
+            asked,
+            &gathered,
+            settled.class.as_str(),
+            trail,
+        ))
     }
 
     /// The gateway's own addresses.
@@ -164,7 +172,12 @@ impl Pipeline {
     ) -> Result<Answer, Box<Refusal>> {
         let question: Question =
             serde_json::from_value(document).map_err(|error| malformed(&error.to_string()))?;
-        let asked = self.describe(arrival, &question.method, &question.target, question.body.as_ref())?;
+        let asked = self.describe(
+            arrival,
+            &question.method,
+            &question.target,
+            question.body.as_ref(),
+        )?;
         trail.asked = Some(asked.note());
         let verdicts = self.question(arrival, caller, &asked, trail).await?;
         Ok(self.told(&verdicts, &verdicts, trail))
@@ -179,13 +192,18 @@ impl Pipeline {
         body: Option<&Value>,
     ) -> Result<Asked, Box<Refusal>> {
         let route = vaultgate_arm::route(method, target)?;
-        let bytes = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+        let bytes = body
+            .map(|body| body.to_string().into_bytes())
+            .unwrap_or_default();
         let described = Arrival {
             method: Method::from_bytes(method.as_bytes()).unwrap_or(Method::GET),
             target: target.to_owned(),
-            headers: [(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]
-                .into_iter()
-                .collect(),
+            headers: [(
+                http::header::CONTENT_TYPE,
+                HeaderValue::from_static("application/json"),
+            )]
+            .into_iter()
+            .collect(),
             http: arrival.http,
             peer: arrival.peer.clone(),
             at: arrival.at,
@@ -288,7 +306,10 @@ fn blockers(facts: &Value, class: &str) -> Vec<String> {
     if destructive && matches!(text("soft_delete"), "AlwaysON" | "AlwaysOn") {
         blockers.push("soft delete is always on: deleted data stays for its retention".to_owned());
     }
-    let guarded = matches!(class, "delete" | "weaken" | "guard" | "disclose" | "restore");
+    let guarded = matches!(
+        class,
+        "delete" | "weaken" | "guard" | "disclose" | "restore"
+    );
     if guarded && vault.get("mua") == Some(&Value::Bool(true)) {
         blockers.push("a resource guard stands before the vault".to_owned());
     }

@@ -61,7 +61,10 @@ impl Pipeline {
         mut trail: Trail,
         refusal: Refusal,
     ) -> Answer {
-        let took = self.clock.monotonic().saturating_duration_since(trail.began);
+        let took = self
+            .clock
+            .monotonic()
+            .saturating_duration_since(trail.began);
         self.metrics.request(
             trail.class(),
             refusal.verdict.as_str(),
@@ -73,7 +76,10 @@ impl Pipeline {
             && refusal.verdict == Verdict::Deny
             && let Some(caller) = &trail.caller
         {
-            let operation = trail.asked.as_ref().map_or(refusal.reason, |asked| &asked.name);
+            let operation = trail
+                .asked
+                .as_ref()
+                .map_or(refusal.reason, |asked| &asked.name);
             self.activity.note_refused(caller, operation, arrival.at);
         }
         // A denied request's decision is its record already.
@@ -83,7 +89,11 @@ impl Pipeline {
                 None => Kind::Unauthenticated,
             };
             let record = refusal_record(arrival, &trail, &refusal);
-            match self.recorder.write(kind, trail.id, &record, Priority::Normal).await {
+            match self
+                .recorder
+                .write(kind, trail.id, &record, Priority::Normal)
+                .await
+            {
                 Ok(receipt) => trail.receipt = Some(receipt.to_string()),
                 // Refused either way: nothing was forwarded that lacks a record.
                 Err(error) => tracing::error!(%error, "a refusal was not recorded"),
@@ -118,7 +128,8 @@ impl Pipeline {
                 minute: count.minute.to_string(),
                 count: count.count,
             };
-            self.recorder.note(Kind::Unauthenticated, Uuid::now_v7(), &record);
+            self.recorder
+                .note(Kind::Unauthenticated, Uuid::now_v7(), &record);
         }
     }
 }
@@ -178,8 +189,13 @@ mod tests {
     #[test]
     fn a_token_in_a_url_is_not_written_down() {
         let token = "e".repeat(300);
-        let told = without_secrets(&format!("/a/{token}/b?access_token={token}&api-version=1&x"));
-        assert_eq!(told, format!("/a/{}…/b?access_token=…&api-version=1&x=…", "e".repeat(32)));
+        let told = without_secrets(&format!(
+            "/a/{token}/b?access_token={token}&api-version=1&x"
+        ));
+        assert_eq!(
+            told,
+            format!("/a/{}…/b?access_token=…&api-version=1&x=…", "e".repeat(32))
+        );
         assert!(without_secrets(&"/x".repeat(9_000)).len() < 3_000);
     }
 }

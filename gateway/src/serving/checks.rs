@@ -25,16 +25,27 @@ pub(crate) fn preflight(config: &Config) -> Problems {
         problems.add(
             "policy.dir",
             error.to_string(),
-            format!("run `vaultgate policy check {}`", config.policy.dir.display()),
+            format!(
+                "run `vaultgate policy check {}`",
+                config.policy.dir.display()
+            ),
         );
     }
     if config.log.key.exists()
         && let Err(error) = SigningKey::load(&config.log.key)
     {
-        problems.add("log.key", error.to_string(), "restore the key, or move it aside");
+        problems.add(
+            "log.key",
+            error.to_string(),
+            "restore the key, or move it aside",
+        );
     }
     if let Err(error) = crate::custody::Custody::open(&config.custody.key) {
-        problems.add("custody.key", error.to_string(), "restore the file, or move it aside");
+        problems.add(
+            "custody.key",
+            error.to_string(),
+            "restore the file, or move it aside",
+        );
     }
     if let Err(error) = std::fs::create_dir_all(&config.log.dir) {
         problems.add(

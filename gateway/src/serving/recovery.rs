@@ -150,10 +150,15 @@ async fn settle(
     }
     // Durable before the doors open: the next start need not ask again.
     let id = Uuid::now_v7();
-    if let Err(error) = recorder.write(Kind::Outcome, id, &settled, Priority::Restore).await {
+    if let Err(error) = recorder
+        .write(Kind::Outcome, id, &settled, Priority::Restore)
+        .await
+    {
         tracing::error!(%error, "a reconciled outcome was not recorded");
     }
-    let resolved = idempotency.resolve(change.decision, Resolution::Unknown).await;
+    let resolved = idempotency
+        .resolve(change.decision, Resolution::Unknown)
+        .await;
     if let Err(error) = resolved {
         tracing::warn!(%error, "an idempotency key stays in flight");
     }
@@ -167,7 +172,10 @@ async fn jobs_by_activity(
     authority: &str,
 ) -> HashMap<String, String> {
     let mut found = HashMap::new();
-    let version = if vault.to_ascii_lowercase().contains("/microsoft.dataprotection/") {
+    let version = if vault
+        .to_ascii_lowercase()
+        .contains("/microsoft.dataprotection/")
+    {
         DATA_PROTECTION_VERSION
     } else {
         JOBS_VERSION
@@ -186,8 +194,12 @@ async fn jobs_by_activity(
             let activity = job
                 .pointer("/properties/activityId")
                 .or_else(|| job.pointer("/properties/activityID"));
-            let named = activity.and_then(Value::as_str).zip(job.get("name").and_then(Value::as_str));
-            found.extend(named.map(|(activity, name)| (activity.to_ascii_lowercase(), name.to_owned())));
+            let named = activity
+                .and_then(Value::as_str)
+                .zip(job.get("name").and_then(Value::as_str));
+            found.extend(
+                named.map(|(activity, name)| (activity.to_ascii_lowercase(), name.to_owned())),
+            );
         }
         let next = page.get("nextLink").and_then(Value::as_str);
         let Some(next) = next.and_then(|next| local_part(next, authority)) else {

@@ -177,7 +177,8 @@ impl Inner {
                     client_options: self.options(),
                     ..ClientSecretCredentialOptions::default()
                 };
-                let made = ClientSecretCredential::new(tenant, client_id.clone(), secret, Some(options));
+                let made =
+                    ClientSecretCredential::new(tenant, client_id.clone(), secret, Some(options));
                 Ok(made.map_err(failed)?)
             }
             Identity::WorkloadIdentity {
@@ -247,7 +248,9 @@ impl Inner {
             certificate,
         } = &self.identity
         else {
-            return Err(CredentialError::Token("this identity has no certificate".into()));
+            return Err(CredentialError::Token(
+                "this identity has no certificate".into(),
+            ));
         };
         let url = format!("{}/{tenant}/oauth2/v2.0/token", self.authority);
         Assertion::load(certificate, url, client_id.clone(), self.clock.clone())
@@ -255,8 +258,9 @@ impl Inner {
 
     async fn secret(&self, reference: &SecretRef) -> Result<SecretString, CredentialError> {
         let read = match reference {
-            SecretRef::File(path) => std::fs::read_to_string(path)
-                .map_err(|error| CredentialError::Secret(format!("`{}`: {error}", path.display())))?,
+            SecretRef::File(path) => std::fs::read_to_string(path).map_err(|error| {
+                CredentialError::Secret(format!("`{}`: {error}", path.display()))
+            })?,
             SecretRef::Env(name) => std::env::var(name)
                 .map_err(|_| CredentialError::Secret(format!("`{name}` is not set")))?,
             SecretRef::KeyVault { vault, name } => self.from_key_vault(vault, name).await?,
@@ -278,7 +282,11 @@ impl Inner {
             ..SecretClientOptions::default()
         };
         let client = SecretClient::new(vault, self.managed(None, None)?, Some(options));
-        let answer = client.map_err(failed)?.get_secret(name, None).await.map_err(failed)?;
+        let answer = client
+            .map_err(failed)?
+            .get_secret(name, None)
+            .await
+            .map_err(failed)?;
         let secret = answer.into_model().map_err(failed)?;
         let missing = || CredentialError::Secret(format!("secret `{name}` has no value"));
         secret.value.ok_or_else(missing)

@@ -45,7 +45,8 @@ pub(crate) async fn run(
     let took = began.elapsed().as_secs_f64();
     latencies.sort_unstable();
     let at = |share: f64| {
-        let index = ((latencies.len() as f64 * share) as usize).min(latencies.len().saturating_sub(1));
+        let index =
+            ((latencies.len() as f64 * share) as usize).min(latencies.len().saturating_sub(1));
         latencies.get(index).copied().unwrap_or_default()
     };
     let result = serde_json::json!({

@@ -112,7 +112,9 @@ impl Client {
             None => Bytes::new(),
         };
         let answer = self.http.request(request.body(Full::new(bytes))?).await;
-        let (parts, body) = answer.with_context(|| format!("no answer from {url}"))?.into_parts();
+        let (parts, body) = answer
+            .with_context(|| format!("no answer from {url}"))?
+            .into_parts();
         Ok(Answer {
             status: parts.status,
             headers: parts.headers,

@@ -37,7 +37,10 @@ pub(crate) fn collect(running: &Running, sim: &SimHandle) -> anyhow::Result<Envi
         ("VAULTGATE_PID".into(), running.pid.to_string()),
         ("VAULTGATE_CERT".into(), path(&running.dev.cert)),
         ("VAULTGATE_KEY".into(), path(&running.dev.key)),
-        ("VAULTGATE_CLIENT_CERT".into(), path(&running.dev.client_cert)),
+        (
+            "VAULTGATE_CLIENT_CERT".into(),
+            path(&running.dev.client_cert),
+        ),
         ("VAULTGATE_CLIENT_KEY".into(), path(&running.dev.client_key)),
         ("SIM_AZURE_URL".into(), sim.azure_url.clone()),
         ("SIM_IDP_ISSUER".into(), sim.idp_issuer_oidc.clone()),

@@ -80,7 +80,12 @@ impl Place {
 
 /// A record as one line for people.
 fn one_line(record: &Value) -> Option<String> {
-    let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str).unwrap_or("-");
+    let text = |pointer: &str| {
+        record
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or("-")
+    };
     let time = text("/time");
     match text("/kind") {
         "decision" => Some(format!(

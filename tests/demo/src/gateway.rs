@@ -54,7 +54,10 @@ pub(crate) async fn start(
     sim: &SimHandle,
     arguments: &Arguments,
 ) -> anyhow::Result<Running> {
-    let dev = sim.dev_ca.clone().context("the emulator made no certificates")?;
+    let dev = sim
+        .dev_ca
+        .clone()
+        .context("the emulator made no certificates")?;
     let (data, admin) = (free_port()?, free_port()?);
     let url = format!("https://localhost:{data}");
     let admin_url = format!("http://127.0.0.1:{admin}");
@@ -101,7 +104,10 @@ impl Running {
     /// Asks the gateway to stop and waits for its drain.
     pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
         if self.child.try_wait()?.is_none() {
-            let asked = Command::new("kill").arg(self.pid.to_string()).status().await?;
+            let asked = Command::new("kill")
+                .arg(self.pid.to_string())
+                .status()
+                .await?;
             anyhow::ensure!(asked.success(), "cannot signal the gateway");
         }
         let waited = tokio::time::timeout(PATIENCE, self.child.wait()).await;

@@ -5,6 +5,7 @@
 //! every step held.
 
 #![expect(clippy::print_stdout, reason = "a program for people at a terminal")]
+#![expect(clippy::indexing_slicing, reason = "a missing member of JSON reads as null")]
 
 mod client;
 mod environment;
@@ -118,7 +119,9 @@ async fn start_emulator(dir: &Path, time_scale: f64) -> anyhow::Result<SimHandle
         time_scale,
         ..SimOptions::default()
     };
-    Sim::start(options).await.context("the emulator did not start")
+    Sim::start(options)
+        .await
+        .context("the emulator did not start")
 }
 
 /// Time that the slowest step of a start may take on a busy machine.

@@ -55,16 +55,35 @@ pub(crate) async fn run(
     step!("nobody gets in without a token", tour.no_token());
     step!("a stranger's token opens nothing", tour.stranger());
     step!("a delete is refused with its reason", tour.delete());
-    step!("an operation outside the catalogue is refused", tour.unknown_operation());
-    step!("a body that two parsers could read differently is refused", tour.ambiguous_body());
+    step!(
+        "an operation outside the catalogue is refused",
+        tour.unknown_operation()
+    );
+    step!(
+        "a body that two parsers could read differently is refused",
+        tour.ambiguous_body()
+    );
     step!("a backup runs to the end of its job", tour.backup());
-    step!("a restore is polled through the gateway to its end", tour.restore());
-    step!("a restore to a foreign account is refused", tour.restore_elsewhere());
+    step!(
+        "a restore is polled through the gateway to its end",
+        tour.restore()
+    );
+    step!(
+        "a restore to a foreign account is refused",
+        tour.restore_elsewhere()
+    );
     step!("a dry run tells and does nothing", tour.dry_run());
     step!("the log verifies against its anchor", tour.verify());
     step!("a tampered copy of the log is caught", tour.tampering());
     step!("the oracle finds nothing unrecorded", tour.oracle());
-    println!("{}", if failed == 0 { "every step held" } else { "the tour failed" });
+    println!(
+        "{}",
+        if failed == 0 {
+            "every step held"
+        } else {
+            "the tour failed"
+        }
+    );
     Ok(failed == 0)
 }
 
@@ -79,12 +98,18 @@ struct Tour<'t> {
 
 impl Tour<'_> {
     async fn read(&self) -> anyhow::Result<String> {
-        let answer = self.reader.get(&format!("{VAULT}/backupJobs?{VERSION}")).await?;
+        let answer = self
+            .reader
+            .get(&format!("{VAULT}/backupJobs?{VERSION}"))
+            .await?;
         expect(&answer, StatusCode::OK, "allow")?;
         ensure!(answer.json()["value"].is_array(), "no list of jobs");
         let next = &answer.json()["nextLink"];
         if let Some(next) = next.as_str() {
-            ensure!(next.starts_with(&self.running.url), "nextLink leads to {next}");
+            ensure!(
+                next.starts_with(&self.running.url),
+                "nextLink leads to {next}"
+            );
         }
         let receipt = answer.header("x-vaultgate-receipt").to_owned();
         ensure!(!receipt.is_empty(), "no receipt");
@@ -93,9 +118,16 @@ impl Tour<'_> {
 
     async fn no_token(&self) -> anyhow::Result<String> {
         let answer = self.anybody.get(&format!("{VAULT}?{VERSION}")).await?;
-        ensure!(answer.status == StatusCode::UNAUTHORIZED, "{}", told(&answer));
+        ensure!(
+            answer.status == StatusCode::UNAUTHORIZED,
+            "{}",
+            told(&answer)
+        );
         let challenge = answer.header("www-authenticate").to_owned();
-        ensure!(challenge.contains("resource_metadata="), "challenge: {challenge}");
+        ensure!(
+            challenge.contains("resource_metadata="),
+            "challenge: {challenge}"
+        );
         Ok(challenge)
     }
 
@@ -108,16 +140,29 @@ impl Tour<'_> {
     async fn delete(&self) -> anyhow::Result<String> {
         let before = self.operator_requests();
         let target = format!("{VAULT}{ITEM}?{VERSION}");
-        let answer = self.operator.send(Method::DELETE, &target, None, &[]).await?;
+        let answer = self
+            .operator
+            .send(Method::DELETE, &target, None, &[])
+            .await?;
         expect(&answer, StatusCode::FORBIDDEN, "deny")?;
-        ensure!(answer.reason() == "policy-denied", "reason {}", answer.reason());
-        ensure!(self.operator_requests() == before, "the delete reached Azure");
+        ensure!(
+            answer.reason() == "policy-denied",
+            "reason {}",
+            answer.reason()
+        );
+        ensure!(
+            self.operator_requests() == before,
+            "the delete reached Azure"
+        );
         Ok(message(&answer))
     }
 
     async fn unknown_operation(&self) -> anyhow::Result<String> {
         let target = format!("{VAULT}/somethingNew/x?{VERSION}");
-        let answer = self.operator.send(Method::PUT, &target, Some(&json!({})), &[]).await?;
+        let answer = self
+            .operator
+            .send(Method::PUT, &target, Some(&json!({})), &[])
+            .await?;
         ensure!(answer.status.is_client_error(), "{}", told(&answer));
         Ok(format!("{} ({})", answer.reason(), answer.status.as_u16()))
     }
@@ -125,8 +170,15 @@ impl Tour<'_> {
     async fn ambiguous_body(&self) -> anyhow::Result<String> {
         let target = format!("{VAULT}{ITEM}/backup?{VERSION}");
         let body = json!({"properties": {"objectType": "IaasVMBackupRequest", "ObjectType": "x"}});
-        let answer = self.operator.send(Method::POST, &target, Some(&body), &[]).await?;
-        ensure!(answer.status == StatusCode::BAD_REQUEST, "{}", told(&answer));
+        let answer = self
+            .operator
+            .send(Method::POST, &target, Some(&body), &[])
+            .await?;
+        ensure!(
+            answer.status == StatusCode::BAD_REQUEST,
+            "{}",
+            told(&answer)
+        );
         Ok(answer.reason())
     }
 
@@ -134,7 +186,10 @@ impl Tour<'_> {
         let target = format!("{VAULT}{ITEM}/backup?{VERSION}");
         let body = json!({"properties": {"objectType": "IaasVMBackupRequest",
             "recoveryPointExpiryTimeInUTC": "2027-02-01T00:00:00Z"}});
-        let answer = self.operator.send(Method::POST, &target, Some(&body), &[]).await?;
+        let answer = self
+            .operator
+            .send(Method::POST, &target, Some(&body), &[])
+            .await?;
         expect(&answer, StatusCode::ACCEPTED, "allow")?;
         let status = self.poll(&answer).await?;
         let job = status.pointer("/properties/jobId").and_then(Value::as_str);
@@ -142,23 +197,37 @@ impl Tour<'_> {
         let job = self.job(job).await?;
         let state = job.pointer("/properties/status").and_then(Value::as_str);
         ensure!(state == Some("Completed"), "job ended as {state:?}");
-        let activity = job.pointer("/properties/activityId").and_then(Value::as_str);
+        let activity = job
+            .pointer("/properties/activityId")
+            .and_then(Value::as_str);
         let decision = answer.header("x-vaultgate-decision-id");
-        ensure!(activity == Some(decision), "activityId {activity:?}, decision {decision}");
-        Ok(format!("job Completed, its activityId is the decision {decision}"))
+        ensure!(
+            activity == Some(decision),
+            "activityId {activity:?}, decision {decision}"
+        );
+        Ok(format!(
+            "job Completed, its activityId is the decision {decision}"
+        ))
     }
 
     async fn restore(&self) -> anyhow::Result<String> {
         let answer = self.restore_to("rg1", "sa1").await?;
         expect(&answer, StatusCode::ACCEPTED, "allow")?;
         let status = self.poll(&answer).await?;
-        Ok(format!("operation {}", status["status"].as_str().unwrap_or_default()))
+        Ok(format!(
+            "operation {}",
+            status["status"].as_str().unwrap_or_default()
+        ))
     }
 
     async fn restore_elsewhere(&self) -> anyhow::Result<String> {
         let answer = self.restore_to("rg-elsewhere", "thief").await?;
         expect(&answer, StatusCode::FORBIDDEN, "deny")?;
-        ensure!(answer.reason() == "policy-denied", "reason {}", answer.reason());
+        ensure!(
+            answer.reason() == "policy-denied",
+            "reason {}",
+            answer.reason()
+        );
         Ok(message(&answer))
     }
 
@@ -176,17 +245,25 @@ impl Tour<'_> {
             "targetResourceGroupId": format!("{prod}/{group}"),
             "createNewCloudService": false, "originalStorageAccountOption": false}});
         let target = format!("{VAULT}{ITEM}/recoveryPoints/{point}/restore?{VERSION}");
-        self.operator.send(Method::POST, &target, Some(&body), &[]).await
+        self.operator
+            .send(Method::POST, &target, Some(&body), &[])
+            .await
     }
 
     async fn dry_run(&self) -> anyhow::Result<String> {
         let before = self.operator_requests();
         let target = format!("{VAULT}{ITEM}?{VERSION}");
         let dry = [("vaultgate-dry-run", "true")];
-        let answer = self.operator.send(Method::DELETE, &target, None, &dry).await?;
+        let answer = self
+            .operator
+            .send(Method::DELETE, &target, None, &dry)
+            .await?;
         ensure!(answer.status == StatusCode::OK, "{}", told(&answer));
         ensure!(answer.json()["allow"] == json!(false), "{}", told(&answer));
-        ensure!(self.operator_requests() == before, "a dry run reached Azure");
+        ensure!(
+            self.operator_requests() == before,
+            "a dry run reached Azure"
+        );
         Ok(answer.json()["reasons"].to_string())
     }
 
@@ -255,12 +332,17 @@ impl Tour<'_> {
 
     fn operator_requests(&self) -> usize {
         let journal = self.sim.journal().into_iter();
-        journal.filter(|entry| entry.identity.name() == "operator").count()
+        journal
+            .filter(|entry| entry.identity.name() == "operator")
+            .count()
     }
 
     async fn poll(&self, started: &Answer) -> anyhow::Result<Value> {
         let url = started.header("azure-asyncoperation").to_owned();
-        ensure!(url.starts_with(&self.running.url), "the poll leads to `{url}`");
+        ensure!(
+            url.starts_with(&self.running.url),
+            "the poll leads to `{url}`"
+        );
         let until = Instant::now() + JOB_TIME;
         loop {
             let answer = self.operator.get(&url).await?;
@@ -295,18 +377,29 @@ impl Tour<'_> {
 
 fn expect(answer: &Answer, status: StatusCode, verdict: &str) -> anyhow::Result<()> {
     let own = answer.header("x-vaultgate-decision");
-    ensure!(answer.status == status && own == verdict, "{}", told(answer));
+    ensure!(
+        answer.status == status && own == verdict,
+        "{}",
+        told(answer)
+    );
     Ok(())
 }
 
 fn told(answer: &Answer) -> String {
     let body = String::from_utf8_lossy(&answer.body);
-    format!("{} {}", answer.status, body.chars().take(600).collect::<String>())
+    format!(
+        "{} {}",
+        answer.status,
+        body.chars().take(600).collect::<String>()
+    )
 }
 
 fn message(answer: &Answer) -> String {
     let json = answer.json();
-    json.pointer("/error/message").and_then(Value::as_str).unwrap_or_default().to_owned()
+    json.pointer("/error/message")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn text(output: &std::process::Output) -> String {

@@ -137,7 +137,11 @@ impl Client {
             None => Bytes::new(),
         };
         let request = request.body(Full::new(bytes)).unwrap();
-        let answer = self.http.request(request).await.map_err(|error| error.to_string())?;
+        let answer = self
+            .http
+            .request(request)
+            .await
+            .map_err(|error| error.to_string())?;
         let (parts, body) = answer.into_parts();
         let body = body.collect().await.map_err(|error| error.to_string())?;
         Ok(Answer {

@@ -42,7 +42,11 @@ pub(super) fn policy(before: &Value, after: &Value) -> Settled {
             delta.insert("schedule_changed".into(), true.into());
         }
     }
-    let class = if removed < 0 || schedule { Class::Weaken } else { Class::Configure };
+    let class = if removed < 0 || schedule {
+        Class::Weaken
+    } else {
+        Class::Configure
+    };
     Settled { class, delta }
 }
 
@@ -110,7 +114,10 @@ impl Walk {
 
 /// Days of `{"count": 30, "durationType": "Days"}`.
 fn duration(value: &Value) -> Option<i64> {
-    let count = value.member("count")?.as_i64().filter(|count| *count >= 0)?;
+    let count = value
+        .member("count")?
+        .as_i64()
+        .filter(|count| *count >= 0)?;
     let unit = match value.member("durationType")?.as_str()? {
         "Days" => 1,
         "Weeks" => 7,
@@ -125,7 +132,11 @@ fn duration(value: &Value) -> Option<i64> {
 fn iso_days(text: &str) -> Option<i64> {
     let rest = text.strip_prefix('P')?;
     let unit = rest.chars().last()?;
-    let count: i64 = rest.strip_suffix(unit)?.parse().ok().filter(|count| *count >= 0)?;
+    let count: i64 = rest
+        .strip_suffix(unit)?
+        .parse()
+        .ok()
+        .filter(|count| *count >= 0)?;
     let unit = match unit {
         'D' => 1,
         'W' => 7,
@@ -145,7 +156,10 @@ mod tests {
         let before = Document::parse(before.as_bytes()).ok()?;
         let after = Document::parse(after.as_bytes()).ok()?;
         let settled = policy(before.root(), after.root());
-        let days = settled.delta.get("retention_days").and_then(serde_json::Value::as_i64);
+        let days = settled
+            .delta
+            .get("retention_days")
+            .and_then(serde_json::Value::as_i64);
         Some((settled.class, days))
     }
 
@@ -153,15 +167,25 @@ mod tests {
         let yearly = years.map_or(String::new(), |y| {
             format!(r#","yearlySchedule":{{"retentionDuration":{{"count":{y},"durationType":"Years"}}}}"#)
         });
-        format!(r#"{{"properties":{{"backupManagementType":"AzureIaasVM","retentionPolicy":{{"dailySchedule":{{"retentionDuration":{{"count":{days},"durationType":"Days"}}}}{yearly}}}}}}}"#)
+        format!(
+            r#"{{"properties":{{"backupManagementType":"AzureIaasVM","retentionPolicy":{{"dailySchedule":{{"retentionDuration":{{"count":{days},"durationType":"Days"}}}}{yearly}}}}}}}"#
+        )
     }
 
     #[test]
     fn the_minimum_over_every_dimension_counts() {
         let cases = [
             (vm(30, None), vm(7, None), Some((Class::Weaken, Some(-23)))),
-            (vm(30, Some(2)), vm(60, None), Some((Class::Weaken, Some(-730)))),
-            (vm(30, None), vm(30, Some(1)), Some((Class::Configure, None))),
+            (
+                vm(30, Some(2)),
+                vm(60, None),
+                Some((Class::Weaken, Some(-730))),
+            ),
+            (
+                vm(30, None),
+                vm(30, Some(1)),
+                Some((Class::Configure, None)),
+            ),
             (vm(30, None), vm(30, None), Some((Class::Configure, None))),
         ];
         for (before, after, expected) in cases {
@@ -171,11 +195,25 @@ mod tests {
 
     #[test]
     fn a_shape_that_is_not_understood_is_weakening() {
-        let odd = r#"{"properties":{"retentionPolicy":{"dailySchedule":{"retentionDuration":"long"}}}}"#;
+        let odd =
+            r#"{"properties":{"retentionPolicy":{"dailySchedule":{"retentionDuration":"long"}}}}"#;
         assert_eq!(settled(&vm(30, None), odd), Some((Class::Weaken, None)));
-        assert_eq!(settled(r#"{"properties":{}}"#, &vm(1, None)), Some((Class::Weaken, None)));
-        let dp = |days: &str| format!(r#"{{"properties":{{"policyRules":[{{"name":"Default","lifecycles":[{{"deleteAfter":{{"duration":"{days}"}}}}]}}]}}}}"#);
-        assert_eq!(settled(&dp("P30D"), &dp("P7D")), Some((Class::Weaken, Some(-23))));
-        assert_eq!(settled(&dp("P30D"), &dp("P1Y")), Some((Class::Configure, None)));
+        assert_eq!(
+            settled(r#"{"properties":{}}"#, &vm(1, None)),
+            Some((Class::Weaken, None))
+        );
+        let dp = |days: &str| {
+            format!(
+                r#"{{"properties":{{"policyRules":[{{"name":"Default","lifecycles":[{{"deleteAfter":{{"duration":"{days}"}}}}]}}]}}}}"#
+            )
+        };
+        assert_eq!(
+            settled(&dp("P30D"), &dp("P7D")),
+            Some((Class::Weaken, Some(-23)))
+        );
+        assert_eq!(
+            settled(&dp("P30D"), &dp("P1Y")),
+            Some((Class::Configure, None))
+        );
     }
 }
