@@ -192,10 +192,7 @@ impl Config {
     /// Checks the text of a configuration.
     pub(crate) fn parse(text: &str, base: &Path) -> Result<Config, Rejected> {
         let mut problems = Problems::default();
-        let source = match Source::parse(text) {
-            Ok(source) => source,
-            Err(rejected) => return Err(rejected),
-        };
+        let source = Source::parse(text)?;
         let file = ConfigFile::read(&source, &mut problems);
         let config = file.and_then(|file| file.check(base, text, &mut problems));
         match config {

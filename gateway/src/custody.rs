@@ -122,7 +122,11 @@ impl Custody {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+    #![expect(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        reason = "tests fail by panicking"
+    )]
     use super::{Custody, Handle, HandleError};
     use jiff::{SignedDuration, Timestamp};
     use uuid::Uuid;

@@ -87,7 +87,7 @@ impl Pipeline {
         let arrival = Arrival::new(parts, peer, self.clock.now());
         let mut trail = Trail::new(self.clock.monotonic());
         let answered = match (framing, own) {
-            (Err(refusal), _) => Err(Box::new(refusal)),
+            (Err(refusal), _) => Err(refusal),
             (Ok(()), Some(route)) => self.own_address(route, &arrival, body, &mut trail).await,
             (Ok(()), None) => self.enforce(&arrival, body, &mut trail).await,
         };

@@ -1,10 +1,6 @@
 //! The same request twice is one effect; the caller gets the first reply again.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "tests fail by panicking"
-)]
+#![expect(clippy::indexing_slicing, reason = "tests fail by panicking")]
 
 use http::Method;
 use serde_json::{Value, json};

@@ -174,7 +174,8 @@ pub struct OperationSpec {
     pub rule: Rule,
     /// Template of its path.
     pub template: String,
-    pub(crate) body: Option<&'static str>,
+    /// Model of its body, if it takes one.
+    pub body: Option<&'static str>,
     pub(crate) segments: Vec<Segment>,
 }
 

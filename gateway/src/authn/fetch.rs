@@ -34,6 +34,13 @@ pub(super) enum FetchFault {
 
 /// The way out.
 #[derive(Clone)]
+#[cfg_attr(
+    test,
+    expect(
+        clippy::large_enum_variant,
+        reason = "the small one is the tests' only"
+    )
+)]
 pub(super) enum Egress {
     Outbound(Outbound),
     #[cfg(test)]

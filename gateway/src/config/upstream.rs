@@ -112,6 +112,10 @@ pub(crate) struct Upstream {
 
 /// One identity of the gateway.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::enum_variant_names,
+    reason = "managed and workload identity are Azure's names"
+)]
 pub(crate) enum Identity {
     /// Of the machine the gateway runs on.
     ManagedIdentity {

@@ -7,7 +7,7 @@ use http::{Request, StatusCode, Version};
 use crate::refusal::{Refusal, Verdict};
 
 /// Refuses ambiguous framing and ends the connection with it.
-pub(crate) fn check<B>(request: &Request<B>, hosts: &[String]) -> Result<(), Refusal> {
+pub(crate) fn check<B>(request: &Request<B>, hosts: &[String]) -> Result<(), Box<Refusal>> {
     let headers = request.headers();
     // hyper drops Content-Length beside Transfer-Encoding, so whoever sends both
     // is seen as chunked: refusing the coding itself leaves nothing to disagree on.
@@ -53,7 +53,7 @@ pub(crate) fn check<B>(request: &Request<B>, hosts: &[String]) -> Result<(), Ref
 
 /// A request that names another host was meant for another parser, or led here by
 /// somebody else's DNS. The name decides nothing upstream either way.
-fn addressed_to_us<B>(request: &Request<B>, hosts: &[String]) -> Result<(), Refusal> {
+fn addressed_to_us<B>(request: &Request<B>, hosts: &[String]) -> Result<(), Box<Refusal>> {
     let host = request.headers().get(HOST);
     if host.is_none() && request.version() != Version::HTTP_2 {
         return Err(closing(
@@ -115,10 +115,10 @@ fn host_name(authority: &[u8]) -> Option<&str> {
     (good && numbered).then_some(name)
 }
 
-fn closing(reason: &'static str, status: StatusCode, message: &str) -> Refusal {
+fn closing(reason: &'static str, status: StatusCode, message: &str) -> Box<Refusal> {
     let mut refusal = Refusal::new(reason, status, Verdict::Deny, message);
     refusal.close = true;
-    refusal
+    Box::new(refusal)
 }
 
 #[cfg(test)]

@@ -175,7 +175,6 @@ impl Inner {
                 let secret = Secret::new(secret.expose_secret().to_owned());
                 let options = ClientSecretCredentialOptions {
                     client_options: self.options(),
-                    ..ClientSecretCredentialOptions::default()
                 };
                 let made =
                     ClientSecretCredential::new(tenant, client_id.clone(), secret, Some(options));
@@ -237,7 +236,6 @@ impl Inner {
     fn assertion_options(&self) -> ClientAssertionCredentialOptions {
         ClientAssertionCredentialOptions {
             client_options: self.options(),
-            ..ClientAssertionCredentialOptions::default()
         }
     }
 
@@ -263,7 +261,7 @@ impl Inner {
             })?,
             SecretRef::Env(name) => std::env::var(name)
                 .map_err(|_| CredentialError::Secret(format!("`{name}` is not set")))?,
-            SecretRef::KeyVault { vault, name } => self.from_key_vault(vault, name).await?,
+            SecretRef::KeyVault { vault, name } => self.read_key_vault(vault, name).await?,
         };
         let read = zeroize::Zeroizing::new(read);
         let secret = read.trim();
@@ -273,7 +271,7 @@ impl Inner {
         Ok(SecretString::from(secret.to_owned()))
     }
 
-    async fn from_key_vault(&self, vault: &str, name: &str) -> Result<String, CredentialError> {
+    async fn read_key_vault(&self, vault: &str, name: &str) -> Result<String, CredentialError> {
         let failed = |error: azure_core::Error| {
             CredentialError::Secret(format!("Key Vault `{vault}`, secret `{name}`: {error}"))
         };

@@ -103,6 +103,24 @@ pub enum FaultKind {
 }
 
 impl Fault {
+    /// A fault of this kind, with nothing else said.
+    pub fn new(kind: FaultKind) -> Fault {
+        Fault {
+            kind,
+            status: None,
+            code: None,
+            retry_after: None,
+            ms: None,
+            body: None,
+            content_type: None,
+            location: None,
+            bytes: None,
+            command: None,
+            effect: None,
+            headers: Vec::new(),
+        }
+    }
+
     /// Whether the request still does what it asks.
     pub(crate) fn takes_effect(&self) -> bool {
         self.effect.unwrap_or(matches!(
