@@ -21,20 +21,25 @@ use crate::harness::{Client, Setup, World, repository};
 
 const PERSONAS: [&str; 6] = ["operator", "reader", "agent", "flow", "soc", "stranger"];
 /// What stands in a template's place; anything else stands as `x1`.
-const PLACES: [(&str, &str); 14] = [
-    ("subscriptionId", vaultgate_sim::PROD),
+const PLACES: [(&str, &str); 16] = [
     ("subscription", vaultgate_sim::PROD),
-    ("resourceGroupName", "rg1"),
     ("resourceGroup", "rg1"),
-    ("vaultName", "v1"),
+    ("resourceGroupName", "rg1"),
+    ("vault", "v1"),
+    ("fabric", "Azure"),
     ("fabricName", "Azure"),
+    (
+        "container",
+        "IaasVMContainer%3Biaasvmcontainerv2%3Brg1%3Bvm1",
+    ),
     (
         "containerName",
         "IaasVMContainer%3Biaasvmcontainerv2%3Brg1%3Bvm1",
     ),
-    ("protectedItemName", "VM%3Biaasvmcontainerv2%3Brg1%3Bvm1"),
+    ("item", "VM%3Biaasvmcontainerv2%3Brg1%3Bvm1"),
     ("location", "westeurope"),
     ("azureRegion", "westeurope"),
+    ("account", "sa1"),
     ("policyName", "AfsPolicy"),
     ("backupInstanceName", "bi1"),
     ("backupPolicyName", "BackupWeekly"),
@@ -50,7 +55,7 @@ fn target(spec: &OperationSpec) -> String {
             return segment.to_owned();
         };
         // The two providers' vaults are not the same.
-        if name == "vaultName" && spec.template.contains("/Microsoft.DataProtection/") {
+        if name == "vault" && spec.template.contains("/Microsoft.DataProtection/") {
             return "bv1".to_owned();
         }
         let known = PLACES.iter().find(|(place, _)| *place == name);
