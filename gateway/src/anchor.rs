@@ -36,11 +36,14 @@ pub(crate) async fn publish(
 ) {
     let settings = &config.log;
     let mut last = String::new();
+    // The first at once: a gateway that keeps crashing is to leave anchors too.
+    let mut wait = Duration::ZERO;
     loop {
         let stopping = tokio::select! {
-            () = tokio::time::sleep(settings.checkpoint_every) => false,
+            () = tokio::time::sleep(wait) => false,
             _ = stop.wait_for(|stop| *stop) => true,
         };
+        wait = settings.checkpoint_every;
         match recorder.checkpoint().await {
             Ok(note) if note == last => {}
             Ok(note) => {

@@ -3,6 +3,7 @@
 //! Wall time stamps records and judges expiry; monotonic time measures
 //! durations and survives a step of the wall clock. Tests move both by hand.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ pub(crate) struct Clock {
     /// What time it was, and when that was known: at first the wall clock's word,
     /// then Azure's.
     known: Arc<Mutex<(Timestamp, Instant)>>,
+    compared: Arc<AtomicBool>,
 }
 
 #[derive(Clone)]
@@ -69,7 +71,13 @@ impl Clock {
         if let Ok(theirs) = jiff::fmt::rfc2822::parse(date) {
             let known = (theirs.timestamp(), self.monotonic());
             *self.known.lock().unwrap_or_else(PoisonError::into_inner) = known;
+            self.compared.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Whether Azure has told its time yet.
+    pub(crate) fn compared(&self) -> bool {
+        self.compared.load(Ordering::Relaxed)
     }
 
     /// How far the wall clock is from what it should show: Azure's last date, gone
@@ -87,6 +95,7 @@ impl Clock {
         let clock = Clock {
             source,
             known: Arc::new(Mutex::new((Timestamp::UNIX_EPOCH, Instant::now()))),
+            compared: Arc::default(),
         };
         *clock.known.lock().unwrap_or_else(PoisonError::into_inner) =
             (clock.now(), clock.monotonic());

@@ -1,7 +1,7 @@
 //! The verbs of the `vaultgate` executable, one file each.
 //!
-//! Exit codes: 0 done or allowed · 1 failed · 2 denied, or a test failed ·
-//! 3 not anchored · 4 verification failed · 64 wrong usage.
+//! Exit codes: 0 done · 1 failed, or the log is broken · 2 a policy test failed ·
+//! 3 the log is intact and nothing kept outside covers it · 64 wrong usage.
 
 mod config;
 mod custody;

@@ -4,10 +4,11 @@
 //! the process that evaluates it. A bundle that fails never replaces a good one,
 //! and every activated bundle is kept beside the log by its digest.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use notify::Watcher as _;
@@ -23,6 +24,10 @@ use crate::recorder::{PolicyRef, Recorder};
 pub(crate) const TRIAL_ADDRESS_SPACE: u64 = 4 << 30;
 /// Longest trial of a bundle.
 const TRIAL_TIME: Duration = Duration::from_secs(20);
+/// How often it is looked at while it runs.
+const TRIAL_STEP: Duration = Duration::from_millis(5);
+/// What is read of its complaints, bytes.
+const MAX_COMPLAINTS: u64 = 64 << 10;
 /// Changes of a folder within this time are one change.
 const SETTLE: Duration = Duration::from_millis(300);
 
@@ -140,6 +145,7 @@ impl PolicySource {
                     &PolicyRecord {
                         event: "rejected",
                         bundle: None,
+                        archive: None,
                         revision: None,
                         engine: ENGINE,
                         replaces: Some(current.reference.bundle.clone()),
@@ -155,6 +161,8 @@ impl PolicySource {
 struct PolicyRecord {
     event: &'static str,
     bundle: Option<String>,
+    /// Digest of the archive that is kept beside the log.
+    archive: Option<String>,
     revision: Option<String>,
     engine: &'static str,
     replaces: Option<String>,
@@ -172,7 +180,14 @@ async fn activate(
         problems,
     };
     let bundle = Bundle::load(dir).map_err(|error| rejected(error.to_string()))?;
-    try_in_child(dir).await?;
+    let tried = dir.to_owned();
+    let tried = tokio::task::spawn_blocking(move || try_in_child(&tried)).await;
+    tried.unwrap_or_else(|error| {
+        Err(PolicyError::Trial {
+            dir: dir.to_owned(),
+            how: error.to_string(),
+        })
+    })?;
     let reference = PolicyRef {
         bundle: bundle.digest().to_owned(),
         revision: bundle.revision().to_owned(),
@@ -180,10 +195,11 @@ async fn activate(
     };
     let archive = bundle.to_archive_bytes();
     let policy = Policy::admit(bundle, limits).map_err(|error| rejected(error.to_string()))?;
-    recorder.keep("bundle", archive).await?;
+    let archive = recorder.keep("bundle", archive).await?;
     let record = PolicyRecord {
         event: "activated",
         bundle: Some(reference.bundle.clone()),
+        archive: Some(archive),
         revision: Some(reference.revision.clone()),
         engine: ENGINE,
         replaces,
@@ -199,33 +215,49 @@ async fn activate(
 }
 
 /// Admits and probes the bundle in a process of its own, with little memory and
-/// time: what kills that process must not kill the gateway.
-async fn try_in_child(dir: &Path) -> Result<(), PolicyError> {
+/// time: what kills that process must not kill the gateway. Blocks until it ends.
+pub(crate) fn try_in_child(dir: &Path) -> Result<(), PolicyError> {
     let ended = |how: String| PolicyError::Trial {
         dir: dir.to_owned(),
         how,
     };
+    let began = Instant::now();
     let program = std::env::current_exe().map_err(|error| ended(error.to_string()))?;
-    let child = tokio::process::Command::new(program)
+    let mut child = Command::new(program)
         .args(["policy", "trial"])
         .arg(dir)
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
         .stderr(Stdio::piped())
-        .kill_on_drop(true)
         .spawn()
         .map_err(|error| ended(error.to_string()))?;
-    let output = match tokio::time::timeout(TRIAL_TIME, child.wait_with_output()).await {
-        Ok(Ok(output)) => output,
-        Ok(Err(error)) => return Err(ended(error.to_string())),
-        Err(_) => return Err(ended(format!("no result within {TRIAL_TIME:?}"))),
+    let complaints = child.stderr.take();
+    // Read beside the wait: a child that complains a lot would otherwise block.
+    let complaints = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        if let Some(stderr) = complaints {
+            let _ = stderr.take(MAX_COMPLAINTS).read_to_end(&mut text);
+        }
+        String::from_utf8_lossy(&text).trim().to_owned()
+    });
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if began.elapsed() < TRIAL_TIME => std::thread::sleep(TRIAL_STEP),
+            Ok(None) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(ended(format!("no result within {TRIAL_TIME:?}")));
+            }
+            Err(error) => return Err(ended(error.to_string())),
+        }
     };
-    match output.status.code() {
+    match status.code() {
         Some(0) => Ok(()),
         Some(1) => Err(PolicyError::Rejected {
             dir: dir.to_owned(),
-            problems: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            problems: complaints.join().unwrap_or_default(),
         }),
-        _ => Err(ended(output.status.to_string())),
+        _ => Err(ended(status.to_string())),
     }
 }

@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 use uuid::Uuid;
-use vaultgate_pdp::Decision;
+use vaultgate_pdp::{Decision, Obligation};
 
 use crate::listener::Answer;
 use crate::recorder::RefusalNote;
@@ -31,6 +31,8 @@ pub(crate) enum Verdict {
     Allow,
     /// Policy, or the gateway's own rules, refused it.
     Deny,
+    /// Policy asks for something first, such as an approval.
+    Approval,
     /// A rate or budget of the gateway or of ARM is used up.
     Limit,
     /// The gateway cannot judge or forward at the moment.
@@ -43,6 +45,7 @@ impl Verdict {
         match self {
             Verdict::Allow => "allow",
             Verdict::Deny => "deny",
+            Verdict::Approval => "approval",
             Verdict::Limit => "limit",
             Verdict::Error => "error",
         }
@@ -144,6 +147,29 @@ impl Refusal {
         };
         let mut refusal = Refusal::new(reason, StatusCode::FORBIDDEN, Verdict::Deny, message);
         refusal.reasons = reasons;
+        refusal
+    }
+
+    /// What policy allows only once its obligations are met. This gateway can meet
+    /// none yet, and one that is not met refuses: it is never let off.
+    pub(crate) fn owing(decision: &Decision) -> Refusal {
+        let asked = decision
+            .obligations
+            .iter()
+            .map(|Obligation::Approval(approval)| {
+                format!("{} of {}", approval.quorum, approval.from.join(", "))
+            });
+        let asked = asked.collect::<Vec<_>>().join(" and ");
+        let mut refusal = Refusal::new(
+            "approval-required",
+            StatusCode::FORBIDDEN,
+            Verdict::Approval,
+            format!("policy allows this only when approved by {asked}"),
+        );
+        refusal.hint = Some(
+            "this version takes no approvals: ask the owners of the policy for a rule without one"
+                .into(),
+        );
         refusal
     }
 

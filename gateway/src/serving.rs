@@ -96,8 +96,17 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
         config.custody.watch_every,
     );
     let open = recovery::replay(&config.log.dir, log.size(), &store, &activity).await?;
-    recovery::reconcile(open, &observer, &recorder, &idempotency, upstream.host()).await;
-    recovery::release_keys(&config.log.dir, &idempotency).await;
+    let recovery = recovery::Recovery {
+        observer: &observer,
+        recorder: &recorder,
+        idempotency: &idempotency,
+        watcher: &watcher,
+        metrics: &metrics,
+        clock: &clock,
+        authority: upstream.host(),
+    };
+    recovery.reconcile(open).await;
+    recovery.release_keys(&config.log.dir).await;
 
     let estate = Arc::new(Estate::default());
     let inventory = Inventory {

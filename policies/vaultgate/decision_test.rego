@@ -2,11 +2,10 @@ package vaultgate_test.decision
 
 import rego.v1
 
-import data.vaultgate
 import data.vaultgate_test.request as testing
 
 test_a_granted_request_is_allowed if {
-	decision := vaultgate.decision with input as testing.request(testing.reader, "read", testing.vault)
+	decision := data.vaultgate.decision with input as testing.request(testing.reader, "read", testing.vault)
 	decision.allow == true
 	count(decision.deny) == 0
 	count(decision.grants) > 0
@@ -15,7 +14,7 @@ test_a_granted_request_is_allowed if {
 
 test_nothing_is_allowed_that_nothing_grants if {
 	every class in testing.classes {
-		decision := vaultgate.decision with input as testing.request(testing.stranger, class, testing.vault)
+		decision := data.vaultgate.decision with input as testing.request(testing.stranger, class, testing.vault)
 		decision.allow == false
 		count(decision.grants) == 0
 		"no-role" in testing.codes(decision)
@@ -25,7 +24,7 @@ test_nothing_is_allowed_that_nothing_grants if {
 test_a_denial_outweighs_every_grant if {
 	asked := testing.request(testing.operator, "snapshot", testing.item)
 	unknown := object.union(asked, {"operation": {"body_unknown": ["/properties/new"]}})
-	decision := vaultgate.decision with input as unknown
+	decision := data.vaultgate.decision with input as unknown
 	count(decision.grants) > 0
 	decision.allow == false
 	testing.codes(decision) == {"body-unknown"}
@@ -33,7 +32,7 @@ test_a_denial_outweighs_every_grant if {
 
 test_every_reason_is_complete if {
 	every class in testing.classes {
-		decision := vaultgate.decision with input as testing.request(testing.agent, class, testing.vault)
+		decision := data.vaultgate.decision with input as testing.request(testing.agent, class, testing.vault)
 		every reason in decision.deny {
 			object.keys(reason) == {"code", "message", "control", "rule"}
 			count(reason.message) > 20

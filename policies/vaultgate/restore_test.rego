@@ -2,11 +2,10 @@ package vaultgate_test.restore
 
 import rego.v1
 
-import data.vaultgate
 import data.vaultgate_test.request as testing
 
 codes(asked) := testing.codes(decision) if {
-	decision := vaultgate.decision with input as asked
+	decision := data.vaultgate.decision with input as asked
 }
 
 original := {"resource": null, "storage_account": null, "region": "westeurope"}
@@ -18,19 +17,19 @@ in_place(who) := testing.restore(who, "original", original, [])
 home_account := concat("", [testing.prod, "/resourceGroups/rg1/providers/Microsoft.Storage/storageAccounts/sa9"])
 
 test_restores_in_place_are_allowed if {
-	vaultgate.decision.allow with input as in_place(testing.operator)
+	data.vaultgate.decision.allow with input as in_place(testing.operator)
 	near := object.union(original, {"storage_account": home_account})
-	vaultgate.decision.allow with input as testing.restore(testing.operator, "original", near, ["resource_group"])
+	data.vaultgate.decision.allow with input as testing.restore(testing.operator, "original", near, ["resource_group"])
 }
 
 test_restores_to_the_landing_zone_are_allowed if {
-	vaultgate.decision.allow with input as testing.restore(testing.operator, "disks", to_staging, ["subscription"])
+	data.vaultgate.decision.allow with input as testing.restore(testing.operator, "disks", to_staging, ["subscription"])
 	group := {"resource_group": concat("", [testing.staging, "/resourceGroups/LANDING"])}
-	vaultgate.decision.allow with input as testing.restore(testing.operator, "alternate", group, ["subscription"])
+	data.vaultgate.decision.allow with input as testing.restore(testing.operator, "alternate", group, ["subscription"])
 	home := {"storage_account": testing.staging_account, "resource_group": concat("", [testing.prod, "/resourceGroups/RG1"])}
-	vaultgate.decision.allow with input as testing.restore(testing.operator, "disks", home, [])
+	data.vaultgate.decision.allow with input as testing.restore(testing.operator, "disks", home, [])
 	files := {"properties": {"url": "https://StagingSA.blob.core.windows.net/restored"}}
-	vaultgate.decision.allow with input as testing.restore_with(testing.operator, "files", to_staging, files)
+	data.vaultgate.decision.allow with input as testing.restore_with(testing.operator, "files", to_staging, files)
 }
 
 test_restore_target_not_listed_denies_foreign_targets if {
@@ -117,7 +116,7 @@ test_agent_restore_needs_human_spares_people_services_and_flows if {
 
 test_restores_go_on_without_facts if {
 	asked := object.union(in_place(testing.operator), {"facts": {"vault": {"status": "unavailable"}}})
-	vaultgate.decision.allow with input as asked
+	data.vaultgate.decision.allow with input as asked
 }
 
 test_only_the_operator_role_restores if {

@@ -2,11 +2,10 @@ package vaultgate_test.roles
 
 import rego.v1
 
-import data.vaultgate
 import data.vaultgate_test.request as testing
 
 allowed(who, class, id) if {
-	vaultgate.decision.allow with input as testing.request(who, class, id)
+	data.vaultgate.decision.allow with input as testing.request(who, class, id)
 }
 
 # Everything that each role may do on an item; restores need a target besides.
@@ -57,15 +56,15 @@ test_only_ascii_letters_have_two_cases if {
 	bindings := {"role:backup.reader": [{"role": "reader", "scopes": ["/subscriptions/s/resourceGroups/k"]}]}
 	ascii := testing.request(testing.reader, "read", "/subscriptions/s/resourceGroups/K")
 	kelvin := testing.request(testing.reader, "read", "/subscriptions/s/resourceGroups/\u212a")
-	vaultgate.decision.allow with input as ascii with data.vaultgate.bindings as bindings
-	not vaultgate.decision.allow with input as kelvin with data.vaultgate.bindings as bindings
+	data.vaultgate.decision.allow with input as ascii with data.vaultgate.bindings as bindings
+	not data.vaultgate.decision.allow with input as kelvin with data.vaultgate.bindings as bindings
 }
 
 test_an_empty_scope_holds_nothing if {
 	every scope in ["", "/", "subscriptions"] {
 		bindings := {"role:backup.reader": [{"role": "reader", "scopes": [scope]}]}
 		asked := testing.request(testing.reader, "read", testing.vault)
-		not vaultgate.decision.allow with input as asked with data.vaultgate.bindings as bindings
+		not data.vaultgate.decision.allow with input as asked with data.vaultgate.bindings as bindings
 	}
 }
 
@@ -78,9 +77,9 @@ test_groups_and_principals_can_be_bound if {
 	} {
 		bindings := {subject: [{"role": "reader", "scopes": scopes}]}
 		asked := testing.request(who, "read", testing.vault)
-		vaultgate.decision.allow with input as asked with data.vaultgate.bindings as bindings
+		data.vaultgate.decision.allow with input as asked with data.vaultgate.bindings as bindings
 		other := testing.request(object.union(who, {"subject": "s-2", "groups": []}), "read", testing.vault)
-		not vaultgate.decision.allow with input as other with data.vaultgate.bindings as bindings
+		not data.vaultgate.decision.allow with input as other with data.vaultgate.bindings as bindings
 	}
 }
 
@@ -88,16 +87,16 @@ test_a_role_that_is_no_role_grants_nothing if {
 	bindings := {"role:backup.reader": [{"role": "owner", "scopes": [testing.prod]}]}
 	every class in testing.classes {
 		asked := testing.request(testing.reader, class, testing.vault)
-		not vaultgate.decision.allow with input as asked with data.vaultgate.bindings as bindings
+		not data.vaultgate.decision.allow with input as asked with data.vaultgate.bindings as bindings
 	}
 }
 
 test_reads_without_a_subscription_need_a_role if {
 	base := testing.request(testing.reader, "read", "/subscriptions/x")
 	list := object.union(base, {"resource": {"id": "/subscriptions", "subscription": null}})
-	vaultgate.decision.allow with input as list
-	not vaultgate.decision.allow with input as object.union(list, {"principal": {"roles": []}})
-	not vaultgate.decision.allow with input as object.union(list, {"operation": {"class": "snapshot"}})
+	data.vaultgate.decision.allow with input as list
+	not data.vaultgate.decision.allow with input as object.union(list, {"principal": {"roles": []}})
+	not data.vaultgate.decision.allow with input as object.union(list, {"operation": {"class": "snapshot"}})
 }
 
 test_the_landing_zone_is_read_by_who_may_restore if {

@@ -2,11 +2,10 @@ package vaultgate_test.standing
 
 import rego.v1
 
-import data.vaultgate
 import data.vaultgate_test.request as testing
 
 codes(asked) := testing.codes(decision) if {
-	decision := vaultgate.decision with input as asked
+	decision := data.vaultgate.decision with input as asked
 }
 
 test_no_role_denies if {

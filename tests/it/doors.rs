@@ -1,7 +1,11 @@
 //! The doors themselves: health, drain, certificates, and answers that Azure should
 //! never have given.
 
-#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;

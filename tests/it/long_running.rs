@@ -105,3 +105,19 @@ async fn pages_lead_back_to_the_gateway() {
     }
     assert!(seen >= 30, "{seen} recovery points");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_is_followed_to_its_end_across_a_crash() {
+    let mut world = World::start().await;
+    let answer = started(&world.persona("operator")).await;
+    let id = answer.header("x-vaultgate-decision-id").to_owned();
+    world
+        .record(|r| r["outcome"] == "accepted" && r["decision"] == id.as_str())
+        .await;
+    world.restart();
+    world.sim.advance(std::time::Duration::from_secs(7_200));
+    let ended = |r: &Value| r["outcome"] == "succeeded" && r["decision"] == id.as_str();
+    let end = world.record(ended).await;
+    assert!(end["operation"]["job_id"].is_string(), "{end}");
+    world.assert_oracle_holds();
+}

@@ -103,9 +103,13 @@ async fn what_is_not_understood_is_refused() {
 async fn once_means_once_under_a_budget_of_one() {
     let world = allowing_deletes().await;
     let operator = world.persona("operator");
-    let target = format!("{}?{VERSION}", item("vm1"));
-    let attempts = (0..200).map(|_| {
-        let (operator, target) = (operator.clone(), target.clone());
+    // Of two vaults, since one vault's changes wait for each other anyway.
+    let attempts = (0..200).map(|n| {
+        let target = match n % 2 {
+            0 => item("vm1"),
+            _ => item("vm6").replace("/vaults/v1/", "/vaults/v2/"),
+        };
+        let (operator, target) = (operator.clone(), format!("{target}?{VERSION}"));
         tokio::spawn(async move { operator.send(Method::DELETE, &target, None, &[]).await })
     });
     let mut allowed = 0;
@@ -251,4 +255,84 @@ async fn a_log_that_cannot_be_written_forwards_nothing() {
         .await;
     again.expect(200, "allow");
     world.assert_oracle_holds();
+}
+
+/// A second canary, in a member of a body that the models call a secret.
+const BODY_SECRET: &str = "azcanary-in-a-body";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn secrets_of_a_body_reach_azure_and_nothing_else() {
+    let world = allowing_deletes().await;
+    let target = format!("{VAULT}/extendedInformation/vaultExtendedInfo?api-version=2026-07-01");
+    let body = json!({"properties": {"integrityKey": BODY_SECRET, "algorithm": "None"}});
+    let operator = world.persona("operator");
+    let answer = operator.send(Method::PUT, &target, Some(&body), &[]).await;
+    let id = answer.header("x-vaultgate-decision-id").to_owned();
+    let record = world
+        .record(|r| r["kind"] == "decision" && r["id"] == id.as_str())
+        .await;
+    assert_eq!(record["verdict"], "allow", "{}", answer.text());
+    let masked = &record["input"]["request"]["body"]["properties"]["integrityKey"];
+    assert!(
+        masked.as_str().unwrap().starts_with("hmac-sha256:"),
+        "{masked}"
+    );
+    // Azure got the body as it was sent, and the record names its digest.
+    let sent = world
+        .sim
+        .journal()
+        .into_iter()
+        .find(|e| e.client_request_id.as_deref() == Some(&id));
+    assert_eq!(record["forward"]["body_sha256"], sent.unwrap().body_sha256);
+    let mut seen = serde_json::to_string(&world.records()).unwrap();
+    seen.push_str(&std::fs::read_to_string(world.folder().join("gateway.err")).unwrap());
+    assert!(!seen.contains(BODY_SECRET), "a secret of a body leaked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_header_that_may_change_the_meaning_of_a_change_is_refused() {
+    let world = allowing_deletes().await;
+    let operator = world.persona("operator");
+    let target = format!("{}/backup?{VERSION}", item("vm1"));
+    for name in [
+        "x-ms-deleted-vault-id",
+        "x-ms-something-new",
+        "if-unmodified-since",
+    ] {
+        let header = [(name, "1")];
+        let answer = operator
+            .send(Method::POST, &target, Some(&backup()), &header)
+            .await;
+        answer.expect(400, "deny");
+        assert!(answer.text().contains(name), "{}", answer.text());
+    }
+    assert_eq!(world.forwarded(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_an_approval_is_not_let_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = "package vaultgate\n\nimport rego.v1\n\n\
+        decision := {\"allow\": allow, \"deny\": [], \"grants\": grants, \"obligations\": [\n\
+        \t{\"type\": \"approval\", \"quorum\": 2, \"from\": [\"group:approvers\"], \"ttl\": \"4h\", \"cooling_off\": \"0s\"},\n]}\n\n\
+        default allow := false\n\nallow if count(grants) > 0\n\n\
+        grants contains {\"role\": \"operator\"} if \"backup.operator\" in input.principal.roles\n";
+    std::fs::write(folder.path().join("rules.rego"), rules).unwrap();
+    let manifest = "{\"revision\": \"approvals-1\", \"roots\": [\"vaultgate\"]}";
+    std::fs::write(folder.path().join(".manifest"), manifest).unwrap();
+    let world = World::with(Setup {
+        policies: Some(folder.path().to_owned()),
+        ..Setup::default()
+    })
+    .await;
+    let target = format!("{}/backup?{VERSION}", item("vm1"));
+    let answer = world.persona("operator").post(&target, &backup()).await;
+    answer.expect(403, "approval");
+    assert_eq!(answer.reason(), "approval-required");
+    assert!(
+        answer.text().contains("2 of group:approvers"),
+        "{}",
+        answer.text()
+    );
+    assert_eq!(world.forwarded(), 0);
 }

@@ -183,7 +183,8 @@ class Oracle:
         record = self.decisions.get(own)
         if record is None:
             return self.wrong(entry, "no decision of this id")
-        if own in self.forwarded:
+        # A read that got no answer may be tried again; a change never.
+        if own in self.forwarded and entry.get("method") != "GET":
             self.wrong(entry, f"sent before, as journal {self.forwarded[own]}")
         self.forwarded[own] = entry.get("seq")
         if record.get("verdict") != "allow":

@@ -159,7 +159,9 @@ async fn azure(config: &Config, outbound: Outbound) -> Vec<Finding> {
         };
         findings.push(("roles", found));
     }
-    findings.push(if clock.skew() <= config.gateway.max_clock_skew {
+    findings.push(if !clock.compared() {
+        ("clock", Err("Azure told no time to compare with".into()))
+    } else if clock.skew() <= config.gateway.max_clock_skew {
         ("clock", Ok(format!("{:?} from Azure's", clock.skew())))
     } else {
         (

@@ -112,7 +112,8 @@ fn check(dir: &Path) -> anyhow::Result<u8> {
             Ok(0)
         }
         Some(1) => {
-            complain(String::from_utf8_lossy(&output.stderr).trim_end());
+            let told = String::from_utf8_lossy(&output.stderr);
+            complain(told.trim_end().trim_start_matches("error: "));
             Ok(FAILED)
         }
         _ => {

@@ -79,7 +79,7 @@ impl Watcher {
         if watched.remove(&decision).is_some() {
             drop(watched);
             let outcome = match operation.get("status").and_then(Value::as_str) {
-                Some("Succeeded") => "succeeded",
+                Some("Succeeded" | "Completed" | "CompletedWithWarnings") => "succeeded",
                 _ => "failed",
             };
             let record = json!({"decision": decision, "outcome": outcome, "status": null,
@@ -123,10 +123,17 @@ impl Watcher {
     }
 }
 
-/// What ended, when the answer of a status URL says that something did.
+/// What ended, when the answer of a status URL, or a job, says that something did.
 fn ended(answer: &[u8]) -> Option<Value> {
     let status: Value = serde_json::from_slice(answer).ok()?;
-    let state = status.get("status")?.as_str()?;
+    let Some(state) = status.get("status").and_then(Value::as_str) else {
+        let state = status.pointer("/properties/status")?.as_str()?;
+        let over = ["Completed", "CompletedWithWarnings", "Failed", "Cancelled"];
+        return over.contains(&state).then(|| {
+            json!({"status": state, "job_id": status.get("name"), "error": null,
+                "ended": status.pointer("/properties/endTime")})
+        });
+    };
     if !matches!(state, "Succeeded" | "Failed" | "Canceled" | "Cancelled") {
         return None;
     }
@@ -149,6 +156,12 @@ mod tests {
         let done = br#"{"status":"Succeeded","properties":{"jobId":"j1"}}"#;
         let job = ended(done).and_then(|e| e.get("job_id").cloned());
         assert_eq!(job, Some("j1".into()));
+        let job = br#"{"name":"j2","properties":{"status":"Completed"}}"#;
+        assert_eq!(
+            ended(job).and_then(|e| e.get("job_id").cloned()),
+            Some("j2".into())
+        );
+        assert!(ended(br#"{"name":"j2","properties":{"status":"InProgress"}}"#).is_none());
         for none in [&b""[..], b"{}", b"[]", br#"{"status":5}"#] {
             assert!(ended(none).is_none());
         }

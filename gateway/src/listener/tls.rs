@@ -41,23 +41,33 @@ pub(crate) enum TlsError {
 
 /// The current TLS configuration; cheap to clone, shared by all connections.
 #[derive(Clone)]
-pub(crate) struct Tls(Arc<ArcSwap<ServerConfig>>);
+pub(crate) struct Tls {
+    config: Arc<ArcSwap<ServerConfig>>,
+    /// What the files held before they were read: a change since then is not missed.
+    read_from: Fingerprint,
+}
+
+type Fingerprint = Vec<Option<Vec<u8>>>;
 
 impl Tls {
     /// Reads certificate, key and client CAs.
     pub(crate) fn load(settings: &Settings) -> Result<Tls, TlsError> {
-        Ok(Tls(Arc::new(ArcSwap::new(read(settings)?))))
+        let read_from = fingerprint(settings);
+        Ok(Tls {
+            config: Arc::new(ArcSwap::new(read(settings)?)),
+            read_from,
+        })
     }
 
     /// An acceptor with the configuration of this moment.
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(self.0.load_full())
+        TlsAcceptor::from(self.config.load_full())
     }
 
     /// Takes over changed files until `stop` turns true. A broken file is
     /// reported and the configuration in use stays: renewal never closes the door.
     pub(crate) async fn watch(self, settings: Arc<Settings>, mut stop: watch::Receiver<bool>) {
-        let mut seen = fingerprint(&settings);
+        let mut seen = self.read_from;
         loop {
             tokio::select! {
                 () = tokio::time::sleep(RELOAD_EVERY) => {}
@@ -69,7 +79,7 @@ impl Tls {
             }
             match read(&settings) {
                 Ok(config) => {
-                    self.0.store(config);
+                    self.config.store(config);
                     seen = now;
                     tracing::info!("certificate reloaded");
                 }
@@ -81,7 +91,7 @@ impl Tls {
     }
 }
 
-fn fingerprint(settings: &Settings) -> Vec<Option<Vec<u8>>> {
+fn fingerprint(settings: &Settings) -> Fingerprint {
     let files = [
         Some(&settings.certificate),
         Some(&settings.private_key),

@@ -38,7 +38,7 @@ impl Pipeline {
         decision: &Decision,
         trail: &Trail,
     ) -> Result<Claim, Box<Refusal>> {
-        if !decision.allow {
+        if !decision.allow || !decision.obligations.is_empty() {
             return Ok(Claim::None);
         }
         let scope = Scope::of(&Request {

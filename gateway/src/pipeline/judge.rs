@@ -69,6 +69,9 @@ impl Pipeline {
             _ if !judged.decision.allow => {
                 (Some(Box::new(Refusal::denied(judged.decision))), None, None)
             }
+            _ if !judged.decision.obligations.is_empty() => {
+                (Some(Box::new(Refusal::owing(judged.decision))), None, None)
+            }
             Claim::Refused(refusal) => (Some(refusal), None, None),
             Claim::Done(reply) => (None, None, Some(reply)),
             Claim::First(ticket) => (None, Some(ticket), None),

@@ -79,7 +79,7 @@ impl Pipeline {
         trail: &mut Trail,
     ) -> Result<Answer, Box<Refusal>> {
         let verdicts = self.question(arrival, caller, asked, trail).await?;
-        Ok(self.told(&verdicts, &verdicts, trail))
+        Ok(self.told(&verdicts, verdicts.allow, trail))
     }
 
     /// Judges and records a question.
@@ -116,6 +116,18 @@ impl Pipeline {
             .recorder
             .write(Kind::Preflight, trail.id, &record, Priority::Normal);
         trail.receipt = Some(written.await.map_err(unavailable)?.to_string());
+        let took = self
+            .clock
+            .monotonic()
+            .saturating_duration_since(trail.began);
+        let class = settled.class.as_str();
+        let reason = if decision.allow {
+            "allowed"
+        } else {
+            "policy-denied"
+        };
+        self.metrics
+            .request(class, "preflight", reason, took.as_secs_f64());
         Ok(verdicts(
             &decision,
             asked,
@@ -157,7 +169,8 @@ impl Pipeline {
             Route::Preflight => self.preflight(arrival, &caller, document, trail).await,
             Route::Evaluation => {
                 let answer = self.evaluation(arrival, &caller, &document, trail).await?;
-                Ok(self.told(&answer, &Value::Null, trail))
+                let allow = answer.get("decision") == Some(&Value::Bool(true));
+                Ok(self.told(&answer, allow, trail))
             }
             _ => self.evaluations(arrival, &caller, document, trail).await,
         }
@@ -180,7 +193,7 @@ impl Pipeline {
         )?;
         trail.asked = Some(asked.note());
         let verdicts = self.question(arrival, caller, &asked, trail).await?;
-        Ok(self.told(&verdicts, &verdicts, trail))
+        Ok(self.told(&verdicts, verdicts.allow, trail))
     }
 
     /// Understands a described request as if it had arrived.
@@ -257,13 +270,17 @@ impl Pipeline {
             trail.receipt = own.receipt;
             trail.id = own.id;
         }
-        Ok(self.told(&json!({"evaluations": answers}), &Value::Null, trail))
+        let all = |answer: &Value| answer.get("decision") == Some(&Value::Bool(true));
+        let allow = answers.iter().all(all);
+        Ok(self.told(&json!({"evaluations": answers}), allow, trail))
     }
 
-    fn told(&self, body: &impl Serialize, _verdict: &impl Serialize, trail: &Trail) -> Answer {
+    /// The answer to a question; its header says what the request itself would get.
+    fn told(&self, body: &impl Serialize, allow: bool, trail: &Trail) -> Answer {
         let mut answer = api::json(StatusCode::OK, body);
+        let verdict = if allow { Verdict::Allow } else { Verdict::Deny };
         let headers = answer.headers_mut();
-        headers.insert(VERDICT, HeaderValue::from_static(Verdict::Allow.as_str()));
+        headers.insert(VERDICT, HeaderValue::from_static(verdict.as_str()));
         let id = Some(trail.id.to_string());
         for (name, value) in [(DECISION_ID, id), (RECEIPT, trail.receipt.clone())] {
             if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
@@ -282,7 +299,7 @@ fn verdicts(
     trail: &Trail,
 ) -> Verdicts {
     Verdicts {
-        allow: decision.allow,
+        allow: decision.allow && decision.obligations.is_empty(),
         class,
         operation: asked.name.clone(),
         resource: asked.resource.id.clone(),

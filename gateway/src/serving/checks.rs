@@ -1,12 +1,16 @@
 //! What can be checked before a port is bound: certificates, bundle, log, keys.
 
+use std::io;
+use std::path::Path;
+
 use anyhow::Context as _;
 use jiff::Timestamp;
 use vaultgate_decision_log::{DecisionLog, LogOptions, Opened, SigningKey};
-use vaultgate_pdp::{Bundle, Limits};
+use vaultgate_pdp::Limits;
 
 use crate::config::{Config, Log, Policy, Problems};
 use crate::listener::Tls;
+use crate::policy_source;
 
 /// Bytes that may wait for the disk before appends are refused.
 const QUEUE_BYTES: usize = 16 << 20;
@@ -21,7 +25,7 @@ pub(crate) fn preflight(config: &Config) -> Problems {
             "give a PEM chain and the private key that belongs to it",
         );
     }
-    if let Err(error) = Bundle::load(&config.policy.dir) {
+    if let Err(error) = policy_source::try_in_child(&config.policy.dir) {
         problems.add(
             "policy.dir",
             error.to_string(),
@@ -40,21 +44,37 @@ pub(crate) fn preflight(config: &Config) -> Problems {
             "restore the key, or move it aside",
         );
     }
-    if let Err(error) = crate::custody::Custody::open(&config.custody.key) {
+    // Made at the first start; a check makes nothing.
+    if config.custody.key.exists()
+        && let Err(error) = crate::custody::Custody::open(&config.custody.key)
+    {
         problems.add(
             "custody.key",
             error.to_string(),
             "restore the file, or move it aside",
         );
     }
-    if let Err(error) = std::fs::create_dir_all(&config.log.dir) {
+    if let Err(error) = writable(&config.log.dir) {
         problems.add(
             "log.dir",
-            format!("cannot make `{}`: {error}", config.log.dir.display()),
+            format!("cannot use `{}`: {error}", config.log.dir.display()),
             "check the path and its permissions",
         );
     }
     problems
+}
+
+/// Whether a folder can be written to, or made.
+fn writable(folder: &Path) -> io::Result<()> {
+    let there = folder.ancestors().find(|path| path.exists());
+    let there = there.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+    if !there.is_dir() {
+        return Err(io::Error::from(io::ErrorKind::NotADirectory));
+    }
+    if there.metadata()?.permissions().readonly() {
+        return Err(io::Error::from(io::ErrorKind::PermissionDenied));
+    }
+    Ok(())
 }
 
 /// Opens the decision log with its key; the public half is written beside the key.

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::Context as _;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -16,11 +17,14 @@ use vaultgate_decision_log::read::{Records, find};
 use vaultgate_decision_log::{Kind, Priority};
 
 use crate::activity::Activity;
+use crate::clock::Clock;
 use crate::custody::rewrite::local_part;
+use crate::custody::watch::Watcher;
 use crate::idempotency::{Idempotency, Resolution};
 use crate::observer::{Observer, Purpose};
 use crate::recorder::Recorder;
 use crate::store::Store;
+use crate::telemetry::Metrics;
 
 /// Records at the end of the log in which a crash can have left something open:
 /// far more than can be in flight at once.
@@ -31,7 +35,10 @@ const DATA_PROTECTION_VERSION: &str = "2025-07-01";
 /// Pages of jobs that are read for one vault.
 const MAX_PAGES: usize = 50;
 
-/// A forwarded change without an outcome.
+/// Age beyond which an accepted operation is not looked for any more.
+const MAX_AGE: SignedDuration = SignedDuration::from_hours(48);
+
+/// A forwarded change without an outcome, or accepted and without an end.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Open {
     /// The decision.
@@ -40,6 +47,10 @@ pub(super) struct Open {
     pub(super) method: String,
     /// Vault of the resource.
     pub(super) vault: Option<String>,
+    /// Whether Azure had answered that it accepted the change.
+    pub(super) accepted: bool,
+    /// When it was decided.
+    pub(super) at: Timestamp,
 }
 
 #[derive(Serialize)]
@@ -92,145 +103,164 @@ fn follow(record: &Value, open: &mut HashMap<String, Open>) {
                     decision,
                     method: method.to_owned(),
                     vault: text("/input/resource/vault").map(str::to_owned),
+                    accepted: false,
+                    at: text("/time")
+                        .and_then(|at| at.parse().ok())
+                        .unwrap_or_default(),
                 };
                 open.insert(decision.to_string(), entry);
             }
         }
         Some("outcome") => {
-            if let Some(decision) = text("/decision") {
-                open.remove(decision);
+            let accepted = text("/outcome") == Some("accepted");
+            match text("/decision").and_then(|decision| open.get_mut(decision)) {
+                // What started is followed to its end.
+                Some(change) if accepted && change.vault.is_some() => change.accepted = true,
+                Some(change) => {
+                    let decision = change.decision.to_string();
+                    open.remove(&decision);
+                }
+                None => {}
             }
         }
         _ => {}
     }
 }
 
-/// Settles each open change by reading the jobs of its vault.
-pub(super) async fn reconcile(
-    open: Vec<Open>,
-    observer: &Observer,
-    recorder: &Recorder,
-    idempotency: &Idempotency,
-    authority: &str,
-) {
-    let mut vaults: HashMap<Option<String>, Vec<Open>> = HashMap::new();
-    for change in open {
-        vaults.entry(change.vault.clone()).or_default().push(change);
-    }
-    for (vault, changes) in vaults {
-        let jobs = match vault {
-            Some(vault) => jobs_by_activity(&vault, observer, authority).await,
-            None => HashMap::new(),
-        };
-        for change in changes {
-            let job = jobs.get(&change.decision.to_string()).cloned();
-            settle(&change, job, recorder, idempotency).await;
+/// What settling a crash needs.
+pub(super) struct Recovery<'r> {
+    pub(super) observer: &'r Observer,
+    pub(super) recorder: &'r Recorder,
+    pub(super) idempotency: &'r Idempotency,
+    pub(super) watcher: &'r Watcher,
+    pub(super) metrics: &'r Metrics,
+    pub(super) clock: &'r Clock,
+    /// Authority whose page links are followed.
+    pub(super) authority: &'r str,
+}
+
+impl Recovery<'_> {
+    /// Settles each open change by reading the jobs of its vault, and watches those
+    /// that have not ended.
+    pub(super) async fn reconcile(&self, open: Vec<Open>) {
+        let now = self.clock.now();
+        let mut vaults: HashMap<Option<String>, Vec<Open>> = HashMap::new();
+        for change in open {
+            if !change.accepted || now.duration_since(change.at) < MAX_AGE {
+                vaults.entry(change.vault.clone()).or_default().push(change);
+            }
+        }
+        for (vault, changes) in vaults {
+            let jobs = match vault {
+                Some(vault) => self.jobs(&vault).await,
+                None => HashMap::new(),
+            };
+            for change in changes {
+                let job = jobs.get(&change.decision.to_string());
+                if !change.accepted {
+                    self.settle(&change, job).await;
+                }
+                if let Some(job) = job {
+                    self.watcher.add(change.decision, job.clone());
+                }
+            }
         }
     }
-}
 
-async fn settle(
-    change: &Open,
-    job: Option<String>,
-    recorder: &Recorder,
-    idempotency: &Idempotency,
-) {
-    let settled = Settled {
-        decision: change.decision,
-        outcome: if job.is_some() { "accepted" } else { "unknown" },
-        status: None,
-        reconciled: true,
-        operation: job.map(|job| json!({"job_id": job})),
-    };
-    if settled.outcome == "unknown" {
-        tracing::error!(
-            decision = %change.decision, method = change.method,
-            "a change may or may not have reached Azure: look at the vault"
-        );
-    }
-    // Durable before the doors open: the next start need not ask again.
-    let id = Uuid::now_v7();
-    if let Err(error) = recorder
-        .write(Kind::Outcome, id, &settled, Priority::Restore)
-        .await
-    {
-        tracing::error!(%error, "a reconciled outcome was not recorded");
-    }
-    let resolved = idempotency
-        .resolve(change.decision, Resolution::Unknown)
-        .await;
-    if let Err(error) = resolved {
-        tracing::warn!(%error, "an idempotency key stays in flight");
-    }
-}
-
-/// The vault's newest jobs by the decision that started each. Azure lists the newest
-/// first, and what a crash left open is recent.
-async fn jobs_by_activity(
-    vault: &str,
-    observer: &Observer,
-    authority: &str,
-) -> HashMap<String, String> {
-    let mut found = HashMap::new();
-    let version = if vault
-        .to_ascii_lowercase()
-        .contains("/microsoft.dataprotection/")
-    {
-        DATA_PROTECTION_VERSION
-    } else {
-        JOBS_VERSION
-    };
-    let mut target = format!("{vault}/backupJobs?api-version={version}");
-    for _ in 0..MAX_PAGES {
-        let Some(answer) = observer.one(Purpose::Reconciliation, None, &target).await else {
-            break;
+    async fn settle(&self, change: &Open, job: Option<&String>) {
+        let settled = Settled {
+            decision: change.decision,
+            outcome: if job.is_some() { "accepted" } else { "unknown" },
+            status: None,
+            reconciled: true,
+            operation: job.map(|job| json!({"poll": job.split('?').next()})),
         };
-        let Ok(page) = serde_json::from_slice::<Value>(&answer.body) else {
-            break;
-        };
-        let jobs = page.get("value").and_then(Value::as_array);
-        for job in jobs.into_iter().flatten() {
-            // The two providers spell it differently.
-            let activity = job
-                .pointer("/properties/activityId")
-                .or_else(|| job.pointer("/properties/activityID"));
-            let named = activity
-                .and_then(Value::as_str)
-                .zip(job.get("name").and_then(Value::as_str));
-            found.extend(
-                named.map(|(activity, name)| (activity.to_ascii_lowercase(), name.to_owned())),
+        self.metrics.outcome(settled.outcome);
+        if settled.outcome == "unknown" {
+            tracing::error!(
+                decision = %change.decision, method = change.method,
+                "a change may or may not have reached Azure: look at the vault"
             );
         }
-        let next = page.get("nextLink").and_then(Value::as_str);
-        let Some(next) = next.and_then(|next| local_part(next, authority)) else {
-            break;
-        };
-        target = next.to_owned();
-    }
-    found
-}
-
-/// Settles the idempotency keys that a crash left without a decision or without a
-/// reply. What has no record was never sent, since a record comes first.
-pub(super) async fn release_keys(dir: &Path, idempotency: &Idempotency) {
-    let left = match idempotency.in_flight().await {
-        Ok(left) => left,
-        Err(error) => {
-            tracing::warn!(%error, "idempotency keys stay in flight");
-            return;
+        // Durable before the doors open: the next start need not ask again.
+        let id = Uuid::now_v7();
+        let written = self
+            .recorder
+            .write(Kind::Outcome, id, &settled, Priority::Restore);
+        if let Err(error) = written.await {
+            tracing::error!(%error, "a reconciled outcome was not recorded");
         }
-    };
-    for change in left {
-        let resolution = match find(dir, &change.decision.to_string()) {
-            Ok(None) => Resolution::NotSent,
-            Ok(Some(_)) => Resolution::Unknown,
+        let resolved = self
+            .idempotency
+            .resolve(change.decision, Resolution::Unknown);
+        if let Err(error) = resolved.await {
+            tracing::warn!(%error, "an idempotency key stays in flight");
+        }
+    }
+
+    /// The vault's newest jobs, as targets to read them with, by the decision that
+    /// started each. Azure lists the newest first, and what a crash left open is recent.
+    async fn jobs(&self, vault: &str) -> HashMap<String, String> {
+        let mut found = HashMap::new();
+        let version = if vault
+            .to_ascii_lowercase()
+            .contains("/microsoft.dataprotection/")
+        {
+            DATA_PROTECTION_VERSION
+        } else {
+            JOBS_VERSION
+        };
+        let mut target = format!("{vault}/backupJobs?api-version={version}");
+        for _ in 0..MAX_PAGES {
+            let answer = self
+                .observer
+                .one(Purpose::Reconciliation, None, &target)
+                .await;
+            let page = answer.and_then(|answer| serde_json::from_slice::<Value>(&answer.body).ok());
+            let Some(page) = page else { break };
+            let jobs = page.get("value").and_then(Value::as_array);
+            for job in jobs.into_iter().flatten() {
+                // The two providers spell it differently.
+                let activity = job
+                    .pointer("/properties/activityId")
+                    .or_else(|| job.pointer("/properties/activityID"));
+                let name = job.get("name").and_then(Value::as_str);
+                if let (Some(activity), Some(name)) = (activity.and_then(Value::as_str), name) {
+                    let target = format!("{vault}/backupJobs/{name}?api-version={version}");
+                    found.insert(activity.to_ascii_lowercase(), target);
+                }
+            }
+            let next = page.get("nextLink").and_then(Value::as_str);
+            let Some(next) = next.and_then(|next| local_part(next, self.authority)) else {
+                break;
+            };
+            target = next.to_owned();
+        }
+        found
+    }
+
+    /// Settles the idempotency keys that a crash left without a decision or without a
+    /// reply. What has no record was never sent, since a record comes first.
+    pub(super) async fn release_keys(&self, dir: &Path) {
+        let left = match self.idempotency.in_flight().await {
+            Ok(left) => left,
             Err(error) => {
-                tracing::warn!(%error, "an idempotency key stays in flight");
-                continue;
+                tracing::warn!(%error, "idempotency keys stay in flight");
+                return;
             }
         };
-        if let Err(error) = idempotency.resolve(change.decision, resolution).await {
-            tracing::warn!(%error, "an idempotency key stays in flight");
+        for change in left {
+            let resolution = match find(dir, &change.decision.to_string()) {
+                Ok(None) => Resolution::NotSent,
+                Ok(Some(_)) => Resolution::Unknown,
+                Err(error) => {
+                    tracing::warn!(%error, "an idempotency key stays in flight");
+                    continue;
+                }
+            };
+            if let Err(error) = self.idempotency.resolve(change.decision, resolution).await {
+                tracing::warn!(%error, "an idempotency key stays in flight");
+            }
         }
     }
 }
@@ -256,6 +286,9 @@ mod tests {
         }
         follow(&change, &mut open);
         assert_eq!(open.len(), 1);
+        let accepted = json!({"kind": "outcome", "decision": id, "outcome": "accepted"});
+        follow(&accepted, &mut open);
+        assert!(open.values().all(|change| change.accepted) && open.len() == 1);
         follow(&outcome, &mut open);
         assert!(open.is_empty());
     }

@@ -5,7 +5,10 @@
 //! every step held.
 
 #![expect(clippy::print_stdout, reason = "a program for people at a terminal")]
-#![expect(clippy::indexing_slicing, reason = "a missing member of JSON reads as null")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a missing member of JSON reads as null"
+)]
 
 mod client;
 mod environment;

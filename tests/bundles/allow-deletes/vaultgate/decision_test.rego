@@ -2,7 +2,6 @@ package vaultgate_test
 
 import rego.v1
 
-import data.vaultgate
 
 asked(roles, class, deletes) := {
 	"principal": {"roles": roles},
@@ -12,21 +11,21 @@ asked(roles, class, deletes) := {
 
 test_operators_may_do_everything if {
 	every class in ["read", "delete", "weaken", "move", "disclose"] {
-		vaultgate.decision.allow with input as asked(["backup.operator"], class, 0)
+		data.vaultgate.decision.allow with input as asked(["backup.operator"], class, 0)
 	}
 }
 
 test_others_may_do_nothing if {
-	not vaultgate.decision.allow with input as asked(["backup.reader"], "read", 0)
+	not data.vaultgate.decision.allow with input as asked(["backup.reader"], "read", 0)
 }
 
 test_the_budget_of_deletes_holds if {
-	decision := vaultgate.decision with input as asked(["backup.operator"], "delete", 1)
+	decision := data.vaultgate.decision with input as asked(["backup.operator"], "delete", 1)
 	decision.allow == false
 	{reason.code | some reason in decision.deny} == {"delete-budget"}
-	vaultgate.decision.allow with input as asked(["backup.operator"], "read", 9)
+	data.vaultgate.decision.allow with input as asked(["backup.operator"], "read", 9)
 }
 
 test_deletes_that_nobody_counted_are_denied if {
-	not vaultgate.decision.allow with input as object.remove(asked(["backup.operator"], "delete", 0), ["activity"])
+	not data.vaultgate.decision.allow with input as object.remove(asked(["backup.operator"], "delete", 0), ["activity"])
 }
