@@ -280,6 +280,20 @@ impl Tour<'_> {
     }
 
     async fn tampering(&self) -> anyhow::Result<String> {
+        // A checkpoint that left after the denial is what makes the edit visible.
+        let log = self.log_text()?;
+        let denied = log
+            .lines()
+            .position(|line| line.contains("\"verdict\":\"deny\""));
+        let denied = denied.context("no denied decision in the log")?;
+        let until = Instant::now() + JOB_TIME;
+        while self.anchored()? <= denied {
+            ensure!(
+                Instant::now() < until,
+                "no later checkpoint reached the anchor"
+            );
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
         let copy = tempfile::tempdir()?;
         copy_folder(&self.running.log_dir, copy.path())?;
         let segments = copy.path().join("segments");
@@ -318,6 +332,24 @@ impl Tour<'_> {
             .context("python3 is needed for the oracle")?;
         ensure!(output.status.success(), "{}", text(&output));
         Ok(text(&output).lines().last().unwrap_or_default().to_owned())
+    }
+
+    /// The log so far; a demo's fits one segment.
+    fn log_text(&self) -> anyhow::Result<String> {
+        let first = self
+            .running
+            .log_dir
+            .join("segments/00000000000000000000.jsonl");
+        Ok(String::from_utf8_lossy(&std::fs::read(first)?).into_owned())
+    }
+
+    /// Size of the newest checkpoint in the anchor: the second line of its note.
+    fn anchored(&self) -> anyhow::Result<usize> {
+        let anchor = std::fs::read_to_string(&self.running.anchor)?;
+        let sizes = anchor
+            .split("\n\n")
+            .filter_map(|note| note.lines().nth(1)?.parse().ok());
+        Ok(sizes.max().unwrap_or(0))
     }
 
     fn log_verify(&self, dir: &Path) -> anyhow::Result<std::process::Output> {
