@@ -33,37 +33,7 @@ API = "api-version=2026-08-01"
 PATIENCE = 60.0
 
 # Limits that a test which is not about limits does not meet.
-UNLIMITED = """
-[limits.principal]
-reads_per_minute = 600000
-read_burst = 100000
-changes_per_minute = 600000
-change_burst = 100000
-
-[limits.agent]
-reads_per_minute = 600000
-read_burst = 100000
-changes_per_minute = 600000
-change_burst = 100000
-
-[limits.vault]
-reads_per_minute = 600000
-read_burst = 100000
-changes_per_minute = 600000
-change_burst = 100000
-
-[limits.arm]
-read_bucket = 100000
-reads_per_second = 10000
-write_bucket = 100000
-writes_per_second = 10000
-delete_bucket = 100000
-deletes_per_second = 10000
-
-[limits.connections]
-per_address = 1000
-total = 4096
-"""
+UNLIMITED = (REPOSITORY / "tests/data/unlimited.toml").read_text(encoding="utf-8")
 
 
 def item(name, vault=VAULT):

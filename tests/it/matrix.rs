@@ -107,7 +107,7 @@ async fn ask(client: &Client, spec: &OperationSpec, body: Option<&Value>) -> (St
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_is_decided_as_reviewed() {
     let world = World::with(Setup {
-        extra: unlimited(),
+        extra: std::fs::read_to_string(repository().join("tests/data/unlimited.toml")).unwrap(),
         ..Setup::default()
     })
     .await;
@@ -158,13 +158,4 @@ async fn row(
         cells.push(cell);
     }
     format!("{what},{},{class},{}", spec.name, cells.join(","))
-}
-
-/// Limits that two thousand questions do not meet.
-fn unlimited() -> String {
-    let rates = "reads_per_minute = 600000\nread_burst = 100000\nchanges_per_minute = 600000\nchange_burst = 100000\n";
-    let arm = "[limits.arm]\nread_bucket = 100000\nreads_per_second = 10000\nwrite_bucket = 100000\nwrites_per_second = 10000\ndelete_bucket = 100000\ndeletes_per_second = 10000\n";
-    format!(
-        "\n[limits.principal]\n{rates}\n[limits.agent]\n{rates}\n[limits.vault]\n{rates}\n{arm}"
-    )
 }

@@ -174,6 +174,7 @@ fn configuration(
         text = text.replace(&format!("@{name}@"), &value);
     }
     if arguments.unlimited {
+        text.push('\n');
         text.push_str(UNLIMITED);
     }
     if let Some(extra) = &arguments.extra_config {
@@ -186,7 +187,7 @@ fn configuration(
 }
 
 /// Limits that a benchmark or crash test does not meet.
-const UNLIMITED: &str = "";
+const UNLIMITED: &str = include_str!("../../data/unlimited.toml");
 
 /// A port that was free a moment ago.
 fn free_port() -> anyhow::Result<u16> {
