@@ -13,3 +13,4 @@ mod long_running;
 mod matrix;
 mod preflight;
 mod promises;
+mod state;

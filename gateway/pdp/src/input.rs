@@ -1,6 +1,6 @@
 //! The one document that policy judges: `vaultgate.input/1`.
 //!
-//! The text that [`Input::to_json`] gives is what is evaluated and what is
+//! The text that [`Input::to_raw`] gives is what is evaluated and what is
 //! recorded: a decision can be repeated from its record alone. Nothing secret may
 //! be put in here, since nothing is taken out again afterwards.
 
@@ -185,10 +185,11 @@ impl<'a> From<Option<&'a Value>> for Json<'a> {
 }
 
 impl Input<'_> {
-    /// The document as text.
-    pub fn to_json(&self) -> String {
+    /// The document as text, written once: it is evaluated, recorded and replayed
+    /// as it is.
+    pub fn to_raw(&self) -> Box<RawValue> {
         // Text keys only, so it cannot fail. If it did, `null` is denied.
-        serde_json::to_string(self).unwrap_or_else(|_| "null".to_owned())
+        serde_json::value::to_raw_value(self).unwrap_or_else(|_| RawValue::NULL.to_owned())
     }
 }
 

@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 
 use super::Class;
 use super::counters::Counters;
@@ -27,10 +28,9 @@ pub(crate) struct ActivityView {
 }
 
 /// What one principal, agent or person did.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SubjectView {
-    /// Allowed operations by class.
-    #[serde(flatten)]
+    /// Allowed operations by class; each class stands as a member of its own.
     pub(crate) classes: BTreeMap<&'static str, Windows>,
     /// Distinct vaults changed.
     pub(crate) vaults: ShortWindows,
@@ -47,15 +47,43 @@ pub(crate) struct SubjectView {
 }
 
 /// What was done to one vault.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct VaultView {
-    /// Allowed changes by class; reads are not counted here.
-    #[serde(flatten)]
+    /// Allowed changes by class, each a member of its own; reads are not counted here.
     pub(crate) classes: BTreeMap<&'static str, Windows>,
     /// Items whose protection was lowered.
     pub(crate) items_weakened: Month,
     /// Days of retention taken away.
     pub(crate) retention_days_removed: Month,
+}
+
+// By hand: `flatten` would build each view twice, on every request.
+impl Serialize for SubjectView {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (class, windows) in &self.classes {
+            map.serialize_entry(class, windows)?;
+        }
+        map.serialize_entry("vaults", &self.vaults)?;
+        map.serialize_entry("denied", &self.denied)?;
+        map.serialize_entry("first_in_90d", &self.first_in_90d)?;
+        map.serialize_entry("refused", &self.refused)?;
+        map.serialize_entry("items_weakened", &self.items_weakened)?;
+        map.serialize_entry("retention_days_removed", &self.retention_days_removed)?;
+        map.end()
+    }
+}
+
+impl Serialize for VaultView {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        for (class, windows) in &self.classes {
+            map.serialize_entry(class, windows)?;
+        }
+        map.serialize_entry("items_weakened", &self.items_weakened)?;
+        map.serialize_entry("retention_days_removed", &self.retention_days_removed)?;
+        map.end()
+    }
 }
 
 /// What was done to the estate.

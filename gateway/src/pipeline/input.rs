@@ -3,9 +3,9 @@
 //! Secret members of the body are replaced by a keyed digest while it is built:
 //! nothing has to be masked afterwards, and equal secrets stay recognisable.
 
-use std::sync::Arc;
-
+use serde::Serialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use vaultgate_arm::Settled;
 use vaultgate_pdp::{
     Claimed, Flow, Input, Json, Operation, Principal, Request, Resource, Restore, SCHEMA, Transport,
@@ -35,7 +35,7 @@ impl Pipeline {
         settled: &Settled,
         activity: &ActivityView,
         preflight: bool,
-    ) -> Arc<str> {
+    ) -> Box<RawValue> {
         let now = format!("{:.3}", arrival.at);
         let remote = arrival.peer.source.ip().to_string();
         let body = asked.body.as_ref().map(|body| {
@@ -47,11 +47,8 @@ impl Pipeline {
             Before::Present(document) => Some(document.to_value()),
             _ => None,
         };
-        let activity = serde_json::to_value(activity).unwrap_or(Value::Null);
-        let target = asked
-            .restore
-            .as_ref()
-            .map(|restore| serde_json::to_value(&restore.target).unwrap_or(Value::Null));
+        let activity = raw(activity);
+        let target = asked.restore.as_ref().map(|restore| raw(&restore.target));
         let resource = &asked.resource;
         let input =
             Input {
@@ -84,13 +81,13 @@ impl Pipeline {
                     restore: asked.restore.as_ref().zip(target.as_ref()).map(
                         |(restore, target)| Restore {
                             kind: restore.kind,
-                            target: Json::Value(target),
+                            target: Json::Raw(target),
                             crosses: &restore.crosses,
                         },
                     ),
                 },
                 facts: Json::Value(&gathered.facts),
-                activity: Json::Value(&activity),
+                activity: Json::Raw(&activity),
                 // Filled from the signed bundle's reviewed definitions; until a bundle
                 // carries them, no request is covered by a flow.
                 flow: caller.flow.as_deref().map(|name| Flow {
@@ -112,7 +109,7 @@ impl Pipeline {
                     http: arrival.http,
                 },
             };
-        Arc::from(input.to_json())
+        input.to_raw()
     }
 
     /// Replaces secret members by a keyed digest.
@@ -123,6 +120,12 @@ impl Pipeline {
             }
         }
     }
+}
+
+/// A part of the input as text.
+fn raw(part: &impl Serialize) -> Box<RawValue> {
+    // Text keys only, so it cannot fail. If it did, `null` is denied.
+    serde_json::value::to_raw_value(part).unwrap_or_else(|_| RawValue::NULL.to_owned())
 }
 
 /// What a caller says of itself; too long or repeated is not said.

@@ -23,7 +23,7 @@ use crate::refusal::{RECEIPT, Refusal};
 /// A judgement and what it rests on.
 pub(super) struct Judged<'j> {
     pub(super) policy: &'j Active,
-    pub(super) input: &'j Arc<str>,
+    pub(super) input: &'j RawValue,
     pub(super) decision: &'j Decision,
     pub(super) reads: &'j [Read],
 }
@@ -38,11 +38,11 @@ pub(super) enum Recorded {
 
 impl Pipeline {
     /// Judges. Whatever goes wrong is a denial.
-    pub(super) async fn judge(&self, policy: &Active, input: &Arc<str>) -> Decision {
+    pub(super) async fn judge(&self, policy: &Active, input: &RawValue) -> Decision {
         let (told, judged) = oneshot::channel();
         let policy = Arc::clone(&policy.policy);
         self.evaluator
-            .submit(policy, Arc::clone(input), move |decision| {
+            .submit(policy, Arc::from(input.get()), move |decision| {
                 // Nobody waits any more when the request's task is gone.
                 let _ = told.send(decision);
             });
@@ -122,12 +122,11 @@ impl Pipeline {
         replayed_of: Option<uuid::Uuid>,
         trail: &Trail,
     ) -> Result<Receipt, RecordError> {
-        let input: &RawValue = serde_json::from_str(judged.input)?;
         let allowed = forward.is_some() || replayed_of.is_some();
         let record = DecisionRecord {
             verdict: if allowed { "allow" } else { "deny" },
             token: trail.token.as_ref(),
-            input: self.recorder.inline(input).await?,
+            input: self.recorder.inline(judged.input).await?,
             decision: judged.decision,
             policy: &judged.policy.reference,
             config: &self.config.digest,

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use http::{HeaderValue, Method, StatusCode};
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use vaultgate_decision_log::{Kind, Priority};
 use vaultgate_pdp::{Decision, Principal};
@@ -97,12 +96,11 @@ impl Pipeline {
         let activity = self.look(caller, asked, &settled);
         let input = self.input(arrival, caller, asked, &gathered, &settled, &activity, true);
         let decision = self.judge(&policy, &input).await;
-        let raw: &RawValue = serde_json::from_str(&input).unwrap_or(RawValue::NULL);
         let unavailable = |error| super::judge::log_unavailable(&error);
         let record = DecisionRecord {
             verdict: if decision.allow { "allow" } else { "deny" },
             token: trail.token.as_ref(),
-            input: self.recorder.inline(raw).await.map_err(unavailable)?,
+            input: self.recorder.inline(&input).await.map_err(unavailable)?,
             decision: &decision,
             policy: &policy.reference,
             config: &self.config.digest,

@@ -87,7 +87,8 @@ fn written(body: &RawValue, facts: &Value) -> String {
             http: "2",
         },
     }
-    .to_json()
+    .to_raw()
+    .to_string()
 }
 
 #[test]

@@ -1,0 +1,140 @@
+//! What the gateway rests on, changed or lost under it: policy and store.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests fail by panicking"
+)]
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use serde_json::json;
+
+use crate::harness::{PATIENCE, Setup, VAULT, VERSION, World, item, repository};
+
+/// A copy of the shipped bundle that a test may change.
+fn bundle(folder: &Path) -> PathBuf {
+    let own = folder.join("policies");
+    std::fs::create_dir_all(own.join("vaultgate")).unwrap();
+    let shipped = repository().join("policies");
+    std::fs::copy(shipped.join(".manifest"), own.join(".manifest")).unwrap();
+    for entry in std::fs::read_dir(shipped.join("vaultgate")).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), own.join("vaultgate").join(entry.file_name())).unwrap();
+    }
+    own
+}
+
+async fn world_with(policies: &Path) -> World {
+    World::with(Setup {
+        policies: Some(policies.to_owned()),
+        ..Setup::default()
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_policy_is_taken_over_whole_and_a_bad_one_never() {
+    let folder = tempfile::tempdir().unwrap();
+    let policies = bundle(folder.path());
+    let world = world_with(&policies).await;
+    let reader = world.persona("reader");
+    let jobs = format!("{VAULT}/backupJobs?{VERSION}");
+    reader.get(&jobs).await.expect(200, "allow");
+
+    // A recursive function would end the process that evaluates it.
+    let loops = policies.join("vaultgate/loops.rego");
+    std::fs::write(
+        &loops,
+        "package vaultgate\n\nimport rego.v1\n\nf(x) := f(x)\n",
+    )
+    .unwrap();
+    let rejected = world
+        .record(|r| r["kind"] == "policy" && r["event"] == "rejected")
+        .await;
+    assert!(
+        rejected["problem"].as_str().unwrap().contains("recursion"),
+        "{rejected}"
+    );
+    reader.get(&jobs).await.expect(200, "allow");
+
+    let freeze = "package vaultgate\n\nimport rego.v1\n\n\
+        deny contains {\"code\": \"frozen\", \"message\": \"nothing goes on today\", \"control\": [], \"rule\": \"data.vaultgate.deny\"}\n";
+    std::fs::write(policies.join("vaultgate/frozen.rego"), freeze).unwrap();
+    std::fs::remove_file(&loops).unwrap();
+    let until = Instant::now() + PATIENCE;
+    let told = loop {
+        let answer = reader.get(&jobs).await;
+        if answer.status.as_u16() == 403 {
+            break answer.text();
+        }
+        assert!(Instant::now() < until, "the new policy was not taken over");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert!(told.contains("nothing goes on today"), "{told}");
+    let activated = |r: &serde_json::Value| {
+        r["kind"] == "policy" && r["event"] == "activated" && !r["replaces"].is_null()
+    };
+    let record = world.record(activated).await;
+    // Every bundle that was in force is kept beside the log.
+    let digest = record["archive"].as_str().unwrap().replace("sha256:", "");
+    let blobs = world.log_dir().join("blobs");
+    let kept = walk(&blobs)
+        .into_iter()
+        .any(|path| path.to_string_lossy().contains(&digest));
+    assert!(kept, "no archive {digest} under {}", blobs.display());
+}
+
+fn walk(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(walk(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_the_store_changes_are_refused_and_reads_go_on_where_config_says_so() {
+    let world = World::with(Setup {
+        replace: vec![
+            (
+                "path = \"store.db\"".into(),
+                "path = \"log.key.pub/store.db\"".into(),
+            ),
+            (
+                "[listener]\n".into(),
+                "reads_without_store = true\n\n[listener]\n".into(),
+            ),
+        ],
+        ..Setup::default()
+    })
+    .await;
+    let operator = world.persona("operator");
+    operator
+        .get(&format!("{VAULT}/backupJobs?{VERSION}"))
+        .await
+        .expect(200, "allow");
+    let body = json!({"properties": {"objectType": "IaasVMBackupRequest"}});
+    let answer = operator
+        .post(&format!("{}/backup?{VERSION}", item("vm1")), &body)
+        .await;
+    answer.expect(503, "error");
+    assert_eq!(answer.reason(), "store-unavailable");
+    let changes = world
+        .sim
+        .journal()
+        .into_iter()
+        .filter(|entry| entry.method != "GET");
+    assert_eq!(
+        changes
+            .filter(|entry| entry.identity.name() == "operator")
+            .count(),
+        0
+    );
+}
