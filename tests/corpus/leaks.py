@@ -1,7 +1,8 @@
 """Searches everything that the gateway gave away for its Azure credentials.
 
-The emulator mints `azcanary.<identity>.<32 hex>` as Azure tokens: that word may stand in no
-answer, no record, no metric and no line on the console.
+The emulator mints `azcanary.<identity>.<32 hex>` as Azure tokens, and a change carries a
+second canary in a member that is a secret: that word may stand in no answer, no record, no
+metric and no line on the console.
 """
 
 import json
@@ -27,6 +28,18 @@ def everything(stage):
         if path.is_file():
             found[f"log/{path.relative_to(world.log)}"] = path.read_bytes()
     return found
+
+
+def hide(stage, token):
+    """Sends a change whose body holds a secret; Azure gets it, and nothing else may."""
+    secret = {"properties": {"integrityKey": "azcanary-in-a-body", "algorithm": "None"}}
+    target = f"{VAULT}/extendedInformation/vaultExtendedInfo?{VERSION}"
+    headers = [("Authorization", f"Bearer {token}"), ("Content-Type", "application/json")]
+    body = json.dumps(secret, separators=(",", ":")).encode()
+    outcome = stage.play(lambda: stage.wire.request("PUT", target, headers, body))
+    _, record = outcome.once()
+    masked = record["input"]["request"]["body"]["properties"]["integrityKey"]
+    hold(masked.startswith("hmac-sha256:"), f"the record holds {masked!r}")
 
 
 def none(stage):

@@ -83,6 +83,7 @@ def play(stage, groups, word, issuers, report):
         journal.flush()
         report.case("end", "the oracle holds", lambda: print(stage.world.oracle(journal.name)))
     if not word:
+        report.case("end", "no secret of a body got out", lambda: leaks.hide(stage, token))
         report.case("end", "no Azure token got out", lambda: leaks.none(stage))
         report.case("end", "a planted leak is found", lambda: leaks.planted(stage, token))
 

@@ -8,12 +8,13 @@ mod data_protection;
 mod recovery_services;
 mod versions;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 use serde::Serialize;
 
 use crate::refused::{ReasonCode, Refused};
+use crate::schema;
 
 pub(crate) use versions::{is_listed, is_well_formed};
 
@@ -176,6 +177,9 @@ pub struct OperationSpec {
     pub template: String,
     /// Model of its body, if it takes one.
     pub body: Option<&'static str>,
+    /// Names of members that hold secrets in what is written to its path, and so in
+    /// what Azure answers there.
+    pub secrets: BTreeSet<String>,
     pub(crate) segments: Vec<Segment>,
 }
 
@@ -190,7 +194,19 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
         .iter()
         .chain(&data_protection::ROWS)
         .chain(&arm::ROWS);
-    let specs: Vec<OperationSpec> = rows.map(OperationSpec::of).collect();
+    let mut specs: Vec<OperationSpec> = rows.map(OperationSpec::of).collect();
+    // By path: what is written with one method is read with another.
+    let mut written: HashMap<String, BTreeSet<String>> = HashMap::new();
+    for spec in &specs {
+        let names = spec.body.map(schema::secret_names).unwrap_or_default();
+        written
+            .entry(spec.template.clone())
+            .or_default()
+            .extend(names);
+    }
+    for spec in &mut specs {
+        spec.secrets = written.get(&spec.template).cloned().unwrap_or_default();
+    }
     let mut shelves: HashMap<(Method, usize), Vec<usize>> = HashMap::new();
     for (place, spec) in specs.iter().enumerate() {
         let key = (spec.method, spec.segments.len());
@@ -220,6 +236,7 @@ impl OperationSpec {
             segments: segments.collect(),
             template,
             body: row.body,
+            secrets: BTreeSet::new(),
         }
     }
 

@@ -5,7 +5,7 @@
 //! enumeration value or discriminator is refused; an unknown member is reported, and
 //! the caller of this module gives the request the worst class it could have.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 use serde::Deserialize;
@@ -26,6 +26,15 @@ struct Type {
     map: Option<Box<Type>>,
     r#ref: Option<String>,
     secret: bool,
+}
+
+impl Type {
+    /// Models that values of this type are of.
+    fn models(&self) -> Vec<String> {
+        let inner = [&self.list, &self.map];
+        let inner = inner.into_iter().flatten().flat_map(|typ| typ.models());
+        inner.chain(self.r#ref.clone()).collect()
+    }
 }
 
 /// A model: its members, and its variants by discriminator.
@@ -50,6 +59,26 @@ pub(crate) struct Findings {
     pub(crate) unknown: Vec<String>,
     /// JSON pointers of members that hold secrets.
     pub(crate) secrets: Vec<String>,
+}
+
+/// Names of members that hold secrets, anywhere in a model.
+pub(crate) fn secret_names(model: &str) -> BTreeSet<String> {
+    let mut seen = BTreeSet::new();
+    let mut names = BTreeSet::new();
+    let mut open = vec![model.to_owned()];
+    while let Some(name) = open.pop() {
+        let Some(model) = MODELS.get(&name).filter(|_| seen.insert(name.clone())) else {
+            continue;
+        };
+        open.extend(model.variants.values().cloned());
+        for (member, typ) in &model.members {
+            if typ.secret {
+                names.insert(member.clone());
+            }
+            open.extend(typ.models());
+        }
+    }
+    names
 }
 
 /// Checks a body against a model.

@@ -154,6 +154,14 @@ impl Asked {
         }
     }
 
+    /// Names of members that hold secrets in what Azure answers here.
+    pub(super) fn answer_secrets(&self) -> &std::collections::BTreeSet<String> {
+        static NONE: std::collections::BTreeSet<String> = std::collections::BTreeSet::new();
+        self.classified
+            .as_ref()
+            .map_or(&NONE, |classified| &classified.operation.secrets)
+    }
+
     /// The request as Azure will see it.
     pub(super) fn upstream_request(
         &self,

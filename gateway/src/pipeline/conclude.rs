@@ -174,6 +174,7 @@ impl Pipeline {
             Some(format!("{public}{local}"))
         });
         let body = rewritten.map_or(answer.body, Bytes::from);
+        let body = self.without_secrets(asked, settled, body);
         let mut reply = http::Response::new(http_body_util::Full::new(body));
         *reply.status_mut() = answer.status;
         headers.insert(VERDICT, HeaderValue::from_static(Verdict::Allow.as_str()));
@@ -185,6 +186,23 @@ impl Pipeline {
         }
         *reply.headers_mut() = headers;
         reply
+    }
+
+    /// An answer in which secrets are replaced by keyed digests: whoever may only read
+    /// is not to get what works without the gateway. That is what `disclose` is for.
+    fn without_secrets(&self, asked: &Asked, settled: &Settled, body: Bytes) -> Bytes {
+        let names = asked.answer_secrets();
+        if settled.class == Class::Disclose || names.is_empty() {
+            return body;
+        }
+        // What is not JSON holds no members.
+        let Ok(mut value) = serde_json::from_slice::<Value>(&body) else {
+            return body;
+        };
+        if !self.hide_named(&mut value, names) {
+            return body;
+        }
+        serde_json::to_vec(&value).map_or(Bytes::new(), Bytes::from)
     }
 
     /// Poll URLs become sealed handles; a URL of any other host is taken out, since

@@ -44,7 +44,11 @@ impl Pipeline {
             body
         });
         let before = match &gathered.before {
-            Before::Present(document) => Some(document.to_value()),
+            Before::Present(document) => {
+                let mut before = document.to_value();
+                self.hide_named(&mut before, asked.answer_secrets());
+                Some(before)
+            }
             _ => None,
         };
         let activity = raw(activity);
@@ -112,6 +116,33 @@ impl Pipeline {
         input.to_raw()
     }
 
+    /// Replaces members of these names by a keyed digest, at any depth; tells whether
+    /// there were any.
+    pub(super) fn hide_named(&self, value: &mut Value, names: &Names) -> bool {
+        let mut hidden = false;
+        match value {
+            _ if names.is_empty() => {}
+            Value::Object(members) => {
+                for (name, value) in members {
+                    if names.contains(name) && !value.is_null() {
+                        let digest = self.custody.digest_secret(value.to_string().as_bytes());
+                        *value = Value::String(digest);
+                        hidden = true;
+                    } else {
+                        hidden |= self.hide_named(value, names);
+                    }
+                }
+            }
+            Value::Array(elements) => {
+                for element in elements {
+                    hidden |= self.hide_named(element, names);
+                }
+            }
+            _ => {}
+        }
+        hidden
+    }
+
     /// Replaces secret members by a keyed digest.
     fn hide(&self, body: &mut Value, secrets: &[String]) {
         for pointer in secrets {
@@ -121,6 +152,9 @@ impl Pipeline {
         }
     }
 }
+
+/// Names of members that hold secrets.
+type Names = std::collections::BTreeSet<String>;
 
 /// A part of the input as text.
 fn raw(part: &impl Serialize) -> Box<RawValue> {

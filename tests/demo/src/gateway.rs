@@ -58,7 +58,8 @@ pub(crate) async fn start(
         .dev_ca
         .clone()
         .context("the emulator made no certificates")?;
-    let (data, admin) = (free_port()?, free_port()?);
+    let data = free_port(&[])?;
+    let admin = free_port(&[data])?;
     let url = format!("https://localhost:{data}");
     let admin_url = format!("http://127.0.0.1:{admin}");
     let config = dir.join("vaultgate.toml");
@@ -189,7 +190,12 @@ fn configuration(
 /// Limits that a benchmark or crash test does not meet.
 const UNLIMITED: &str = include_str!("../../data/unlimited.toml");
 
-/// A port that was free a moment ago.
-fn free_port() -> anyhow::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+/// A free port below those that outgoing connections take.
+fn free_port(taken: &[u16]) -> anyhow::Result<u16> {
+    let start = std::process::id().wrapping_mul(97) % 20_000;
+    let ports = (0..20_000_u32).map(|step| 10_000 + (start + step) % 20_000);
+    let ports = ports.filter_map(|port| u16::try_from(port).ok());
+    let mut ports = ports.filter(|port| !taken.contains(port));
+    let free = ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.context("no free port")
 }
