@@ -152,6 +152,11 @@ impl Upstream {
         self.reader.clone()
     }
 
+    /// Whether the operator identity gets a token. Asks the token's issuer, not ARM.
+    pub(crate) async fn operator_signs_in(&self) -> Result<(), CredentialError> {
+        self.operator.token().await.map(drop)
+    }
+
     /// Authority that answers' URLs must have to be followed.
     pub(crate) fn host(&self) -> &str {
         &self.host

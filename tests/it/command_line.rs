@@ -4,7 +4,7 @@
 
 use std::process::{Command, Output};
 
-use crate::harness::{World, repository};
+use crate::harness::{Setup, World, repository};
 
 fn vaultgate(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_vaultgate"))
@@ -118,4 +118,49 @@ async fn verify_tells_intact_from_edited_and_anchored_from_not() {
         "{}",
         told(&alone)
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_tells_roles_that_are_too_few_and_too_many() {
+    let object_id = "object_id = \"77777777-0000-4000-8000-00000000000a\"";
+    let own = "client_id = \"vaultgate-operator\"";
+    let mut world = World::with(Setup {
+        replace: vec![(own.into(), format!("{own}\n{object_id}"))],
+        ..Setup::default()
+    })
+    .await;
+    // Its reads are recorded, and a log has one writer.
+    world.gateway.signal("TERM");
+    assert!(world.gateway.wait().success());
+    let config = world.gateway.config.clone();
+    let examine = move || vaultgate(&["doctor", "--config", config.to_str().unwrap()]);
+    let output = tokio::task::spawn_blocking(examine).await.unwrap();
+    let told = told(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let roles = told
+        .lines()
+        .find(|line| line.contains("operator roles"))
+        .unwrap();
+    assert!(roles.starts_with("PROBLEM"), "{told}");
+    for part in [
+        "may not: `Microsoft.",
+        "may more than is needed: `Microsoft.RecoveryServices/*`, `Microsoft.Authorization/*`",
+    ] {
+        assert!(roles.contains(part), "`{part}` is missing from:\n{roles}");
+    }
+    for fine in [
+        "files",
+        "log disk",
+        "issuer",
+        "reader:",
+        "operator:",
+        "clock",
+    ] {
+        assert!(
+            told.lines()
+                .any(|l| l.starts_with("ok") && l.contains(fine)),
+            "{fine}:\n{told}"
+        );
+    }
+    world.assert_oracle_holds();
 }

@@ -1,8 +1,12 @@
 //! `vaultgate doctor`: what an operator would check by hand, in one run.
 
+mod roles;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+
+use vaultgate_arm::catalogue;
 
 use super::{FAILED, complain, say};
 use crate::admit::Admission;
@@ -104,6 +108,39 @@ async fn discovery(issuer: &str, outbound: &Outbound) -> Result<String, String> 
 }
 
 /// Identities, roles and clock, with reads that are on the record like any other.
+/// The roles of both identities in each listed subscription, where it is known whose
+/// they are.
+async fn all_roles(config: &Config, observer: &Observer) -> Vec<Finding> {
+    let ids = &config.upstream.object_ids;
+    let reads = catalogue::reader_actions();
+    let mut reads: Vec<&str> = reads.into_iter().chain(super::init::ROLE_READS).collect();
+    let mut all = catalogue::operator_actions();
+    for actions in [&mut reads, &mut all] {
+        actions.sort_unstable();
+        actions.dedup();
+    }
+    let mut findings = Vec::new();
+    for (name, id, needed) in [
+        ("operator roles", &ids.operator, &all),
+        ("reader roles", &ids.reader, &reads),
+    ] {
+        let Some(id) = id else {
+            findings.push((
+                name,
+                Ok("not looked at: `object_id` is not configured".into()),
+            ));
+            continue;
+        };
+        for subscription in &config.facts.estate_subscriptions {
+            findings.push((
+                name,
+                roles::compare(observer, subscription, id, needed).await,
+            ));
+        }
+    }
+    findings
+}
+
 async fn azure(config: &Config, outbound: Outbound) -> Vec<Finding> {
     let clock = Clock::system();
     let upstream = match Upstream::new(&config.upstream, outbound, &clock) {
@@ -159,6 +196,14 @@ async fn azure(config: &Config, outbound: Outbound) -> Vec<Finding> {
         };
         findings.push(("roles", found));
     }
+    findings.push((
+        "operator",
+        match upstream.operator_signs_in().await {
+            Ok(()) => Ok("the operator identity gets a token".into()),
+            Err(error) => Err(error.to_string()),
+        },
+    ));
+    findings.extend(all_roles(config, &observer).await);
     findings.push(if !clock.compared() {
         ("clock", Err("Azure told no time to compare with".into()))
     } else if clock.skew() <= config.gateway.max_clock_skew {

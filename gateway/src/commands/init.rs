@@ -39,7 +39,7 @@ pub(crate) fn run(arguments: &InitArguments) -> anyhow::Result<u8> {
             pretty(&role(
                 "Vaultgate reader",
                 READER,
-                catalogue::reader_actions(),
+                catalogue::reader_actions().into_iter().chain(ROLE_READS),
             )),
         ),
     ];
@@ -62,6 +62,12 @@ pub(crate) fn run(arguments: &InitArguments) -> anyhow::Result<u8> {
 const OPERATOR: &str =
     "Every operation of the catalogue: what the gateway forwards once policy allows it";
 const READER: &str = "The reads that the gateway makes for itself before it judges a change";
+
+/// With these `vaultgate doctor` can compare the roles of both identities.
+pub(super) const ROLE_READS: [&str; 2] = [
+    "Microsoft.Authorization/roleAssignments/read",
+    "Microsoft.Authorization/roleDefinitions/read",
+];
 
 /// A custom role of exactly these actions.
 fn role<'a>(name: &str, description: &str, actions: impl IntoIterator<Item = &'a str>) -> Value {

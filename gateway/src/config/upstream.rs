@@ -73,6 +73,8 @@ struct IdentityFile {
     token_file: Option<PathBuf>,
     /// Origin of the metadata service, where it is not the constant one.
     metadata_endpoint: Option<String>,
+    /// Object id of its service principal: `vaultgate doctor` then looks at its roles.
+    object_id: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -98,6 +100,8 @@ pub(crate) struct Upstream {
     pub(crate) extra_ca: Option<Vec<u8>>,
     /// Forwards allowed requests.
     pub(crate) operator: Identity,
+    /// Object ids of both service principals, for those who look at their roles.
+    pub(crate) object_ids: ObjectIds,
     /// Makes the gateway's own reads.
     pub(crate) reader: Identity,
     /// Longest time for a change.
@@ -108,6 +112,15 @@ pub(crate) struct Upstream {
     pub(crate) max_answer: usize,
     storage_suffix: &'static str,
     key_vault_suffix: &'static str,
+}
+
+/// Object ids of the gateway's service principals, where they are known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ObjectIds {
+    /// Of the operator identity.
+    pub(crate) operator: Option<String>,
+    /// Of the reader identity.
+    pub(crate) reader: Option<String>,
 }
 
 /// One identity of the gateway.
@@ -198,6 +211,10 @@ impl UpstreamFile {
             },
             None => None,
         };
+        let object_ids = ObjectIds {
+            operator: self.operator.object_id.clone(),
+            reader: self.reader.object_id.clone(),
+        };
         let operator = self.operator.check("azure.operator", base, problems);
         let reader = self.reader.check("azure.reader", base, problems);
         if operator.is_some() && operator == reader && !self.allow_same_identity {
@@ -214,6 +231,7 @@ impl UpstreamFile {
             audience,
             extra_ca,
             operator: operator?,
+            object_ids,
             reader: reader?,
             change_timeout: self.change_timeout.map_or(Duration::from_secs(60), |w| w.0),
             read_timeout: self.read_timeout.map_or(Duration::from_secs(30), |w| w.0),

@@ -46,6 +46,8 @@ struct State {
     failed: Option<Failed>,
     /// Content by inode-like identity: files keep it through renames.
     contents: BTreeMap<u64, Vec<u8>>,
+    /// What a failed sync lost: place, the byte that was to be written, the byte there.
+    lost: BTreeMap<u64, Vec<(usize, u8, u8)>>,
     live: BTreeMap<PathBuf, u64>,
     durable: BTreeMap<PathBuf, u64>,
     next: u64,
@@ -121,23 +123,39 @@ impl MediumFile for FaultFile {
             return Err(error);
         }
         self.medium.call(Call::Write, &self.path)?;
-        self.inner.write_at(bytes, offset)
+        let written = self.inner.write_at(bytes, offset)?;
+        // What is written again is dirty again, whatever it holds.
+        let start = usize::try_from(offset).unwrap();
+        let again = start..start + written;
+        let mut state = self.medium.0.lock().unwrap();
+        let lost = state.lost.entry(self.id).or_default();
+        lost.retain(|(at, _, _)| !again.contains(at));
+        Ok(written)
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.medium.call(Call::Sync, &self.path)?;
-        let content = {
-            use std::os::unix::fs::FileExt as _;
-            let mut content = vec![0; self.handle.metadata()?.len() as usize];
-            self.handle.read_exact_at(&mut content, 0)?;
-            content
-        };
-        self.medium
-            .0
-            .lock()
-            .unwrap()
-            .contents
-            .insert(self.id, content);
+        use std::os::unix::fs::FileExt as _;
+        let mut content = vec![0; self.handle.metadata()?.len() as usize];
+        self.handle.read_exact_at(&mut content, 0)?;
+        let called = self.medium.call(Call::Sync, &self.path);
+        let mut state = self.medium.0.lock().unwrap();
+        let State { contents, lost, .. } = &mut *state;
+        let lost = lost.entry(self.id).or_default();
+        if let Err(error) = called {
+            // The kernel marks the pages clean: they are never written again.
+            let durable = contents.entry(self.id).or_default();
+            let there = durable.iter().copied().chain(std::iter::repeat(0));
+            let pairs = content.iter().zip(there).enumerate();
+            let gone = pairs.filter(|(_, (new, old))| *new != old);
+            lost.extend(gone.map(|(at, (new, old))| (at, *new, old)));
+            return Err(error);
+        }
+        for (at, new, old) in lost.iter() {
+            if let Some(byte) = content.get_mut(*at).filter(|byte| **byte == *new) {
+                *byte = *old;
+            }
+        }
+        contents.insert(self.id, content);
         Ok(())
     }
 

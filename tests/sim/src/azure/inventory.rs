@@ -49,6 +49,12 @@ pub(super) fn route(world: &mut World, ask: &ArmRequest, route: &[&str]) -> Answ
         [.., "providers", "microsoft.storage", "storageaccounts"] if reading => {
             list(listed(world, ask, "Microsoft.Storage/storageAccounts"))
         }
+        [
+            ..,
+            "providers",
+            "microsoft.authorization",
+            "roleassignments",
+        ] if reading => list(assignments(world, ask)),
         [.., "providers", "microsoft.compute", "virtualmachines"] if reading => {
             list(listed(world, ask, "Microsoft.Compute/virtualMachines"))
         }
@@ -94,6 +100,18 @@ fn listed(world: &World, ask: &ArmRequest, kind: &str) -> Vec<Value> {
     let in_group = ask.route().get(2) == Some(&"resourcegroups") && ask.route().len() > 3;
     let scope = ask.id(if in_group { 4 } else { 2 });
     world.of_type(&scope, kind).into_iter().cloned().collect()
+}
+
+/// Role assignments of the principal that `assignedTo('…')` names.
+fn assignments(world: &World, ask: &ArmRequest) -> Vec<Value> {
+    let all = listed(world, ask, "Microsoft.Authorization/roleAssignments");
+    let asked_for = |one: &Value| {
+        let principal = one
+            .pointer("/properties/principalId")
+            .and_then(Value::as_str);
+        principal.is_some_and(|id| ask.raw_query.contains(id))
+    };
+    all.into_iter().filter(asked_for).collect()
 }
 
 fn location(ask: &ArmRequest, name: &str, paired: &str) -> Value {

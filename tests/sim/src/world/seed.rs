@@ -38,8 +38,25 @@ pub(super) fn fill(world: &mut World) {
         first_vault(world, subscription);
     }
     prod_vaults(world);
+    wide_role(world, PROD);
     guard(world);
     backup_vault(world);
+}
+
+/// A role that is too wide in one place and too narrow in others, and whose it is.
+fn wide_role(world: &mut World, subscription: &str) {
+    let scope = format!("/subscriptions/{subscription}/providers/Microsoft.Authorization");
+    let role = format!("{scope}/roleDefinitions/77777777-0000-4000-8000-000000000001");
+    world.put(json!({
+        "id": role, "name": "77777777-0000-4000-8000-000000000001", "type": "Microsoft.Authorization/roleDefinitions",
+        "properties": {"roleName": "wide", "type": "CustomRole", "assignableScopes": [format!("/subscriptions/{subscription}")],
+            "permissions": [{"actions": ["Microsoft.RecoveryServices/*", "Microsoft.Authorization/*"], "notActions": [], "dataActions": [], "notDataActions": []}]},
+    }));
+    world.put(json!({
+        "id": format!("{scope}/roleAssignments/77777777-0000-4000-8000-000000000002"), "name": "77777777-0000-4000-8000-000000000002",
+        "type": "Microsoft.Authorization/roleAssignments",
+        "properties": {"roleDefinitionId": role, "principalId": "77777777-0000-4000-8000-00000000000a", "principalType": "ServicePrincipal", "scope": format!("/subscriptions/{subscription}")},
+    }));
 }
 
 fn group(subscription: &str, name: &str) -> String {
