@@ -12,7 +12,6 @@
 //! log index they stand for, and the tail of the log is applied again at start.
 //! Memory is bounded; what is in flight is never dropped for it.
 
-mod class;
 mod counters;
 mod event;
 mod ring;
@@ -24,11 +23,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use vaultgate_arm::Class;
 use vaultgate_pdp::Principal;
 
 use crate::config::limits::Limits;
 
-pub(crate) use class::Class;
 pub(crate) use event::ActivityEvent;
 pub(crate) use view::ActivityView;
 

@@ -21,9 +21,9 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use vaultgate_pdp::PrincipalKind;
 
-use crate::activity::Class;
 use crate::clock::Clock;
 use crate::config::limits::{Limits, Rates, Weights};
+use vaultgate_arm::Class;
 
 pub(crate) use arm_budget::ArmBucket;
 pub(crate) use connections::ConnectionCaps;
@@ -229,7 +229,7 @@ impl Admission {
         let weight = if reads {
             NonZeroU32::MIN
         } else {
-            self.weights.of(request.class.name())
+            self.weights.of(request.class.as_str())
         };
         // Who is not known is treated as the least trusted kind.
         let quotas = match request.kind {
@@ -264,7 +264,7 @@ impl Admission {
         request: &AdmitRequest<'_>,
         wait: Duration,
     ) -> Limited {
-        let class = request.class.name();
+        let class = request.class.as_str();
         self.limited(limit, wait, |at| {
             format!("too many requests of class `{class}` by {whose}; the next may be sent at {at}")
         })

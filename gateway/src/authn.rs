@@ -75,7 +75,6 @@ pub(crate) struct Presented<'p> {
 }
 
 /// A caller whose token was verified.
-#[derive(Debug)]
 pub(crate) struct Authenticated {
     /// The caller, as policy sees it.
     pub(crate) principal: Arc<Principal>,
@@ -87,6 +86,24 @@ pub(crate) struct Authenticated {
     pub(crate) expires: Timestamp,
     /// Configured name of the issuer.
     pub(crate) verified_by: String,
+    verified: Arc<Verified>,
+}
+
+impl std::fmt::Debug for Authenticated {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Authenticated")
+            .field("principal", &self.principal)
+            .field("verified_by", &self.verified_by)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Authenticated {
+    /// Whether the token is still good: for requests that had to wait.
+    pub(crate) fn still_good(&self, now: Timestamp) -> Result<(), AuthnError> {
+        let checked = self.verified.check_time(now);
+        checked.map_err(|failure| self.verified.refused(failure))
+    }
 }
 
 /// One issuer and its keys.
@@ -166,6 +183,7 @@ impl Authenticator {
             token_id: verified.token_id.clone(),
             expires: verified.times.expires(),
             verified_by: verified.trusted.issuer.name.clone(),
+            verified,
         })
     }
 

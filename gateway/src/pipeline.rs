@@ -117,6 +117,7 @@ impl Pipeline {
         let policy = self.policies.current();
         // What Azure says of the resource before the change; held until it is done.
         let gathered = self.gather(&asked, trail).await?;
+        self.still_authenticated(trail)?;
         let settled = asked.settle(&gathered.before);
         // Counters include what is in flight: two requests cannot spend one budget.
         let (activity, reservation) = self.reserve(&caller, &asked, &settled);

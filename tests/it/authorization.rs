@@ -6,9 +6,10 @@
     reason = "tests fail by panicking"
 )]
 
-use vaultgate_sim::{Issuer, TokenRequest};
+use http::Method;
+use vaultgate_sim::{Fault, FaultKind, FaultRule, Identity, Issuer, Match, TokenRequest};
 
-use crate::harness::{VAULT, VERSION, World};
+use crate::harness::{Setup, VAULT, VERSION, World, item};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn both_issuers_vouch_and_no_other_door_opens() {
@@ -125,4 +126,39 @@ async fn public_documents_need_no_token() {
         .await
         .json();
     assert_eq!(resource["resource"], world.gateway.url.as_str());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_ends_while_its_request_waits_opens_nothing() {
+    let cooldown = "jwks_cooldown = \"5s\"";
+    let world = World::with(Setup {
+        replace: vec![(cooldown.into(), format!("{cooldown}\nleeway = \"0s\""))],
+        ..Setup::default()
+    })
+    .await;
+    // Azure answers the gateway's own reads slowly: the change waits for its facts.
+    world.sim.fault(FaultRule {
+        matching: Match {
+            identity: Some(Identity::Reader),
+            ..Match::default()
+        },
+        fault: Fault {
+            ms: Some(4_000),
+            ..Fault::new(FaultKind::Slow)
+        },
+        times: None,
+        skip: 0,
+    });
+    let short = TokenRequest {
+        lifetime: Some(3),
+        ..TokenRequest::new("operator", Issuer::Oidc)
+    };
+    let operator = world
+        .anybody()
+        .with_token(&world.sim.token(&short).unwrap());
+    let target = format!("{}?{VERSION}", item("vm1"));
+    let answer = operator.send(Method::DELETE, &target, None, &[]).await;
+    answer.expect(401, "deny");
+    assert_eq!(answer.reason(), "token-expired");
+    assert!(answer.header("www-authenticate").contains("invalid_token"));
 }

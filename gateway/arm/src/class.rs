@@ -1,9 +1,9 @@
 //! What kind of thing an operation does to backups.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Class of an operation, from harmless to what cannot be undone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Class {
     /// Looks.
@@ -71,6 +71,16 @@ impl Class {
         }
     }
 
+    /// The class that policy and records spell so.
+    pub fn named(name: &str) -> Option<Class> {
+        Class::ALL.into_iter().find(|class| class.as_str() == name)
+    }
+
+    /// Whether an operation of this class can change anything.
+    pub fn changes(self) -> bool {
+        !matches!(self, Class::Read | Class::Validate)
+    }
+
     /// Whether facts must be fresh before it is judged.
     pub fn needs_facts(self) -> bool {
         !matches!(self, Class::Read | Class::Validate | Class::Snapshot)
@@ -82,5 +92,19 @@ impl Class {
             self,
             Class::Delete | Class::Disclose | Class::Move | Class::Restore | Class::Cancel
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Class;
+
+    #[test]
+    fn a_class_is_found_under_the_name_that_it_is_saved_under() {
+        for class in Class::ALL {
+            let saved = serde_json::to_value(class).ok();
+            assert_eq!(saved, Some(class.as_str().into()));
+            assert_eq!(Class::named(class.as_str()), Some(class));
+        }
     }
 }

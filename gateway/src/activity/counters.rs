@@ -7,8 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::ActivityEvent;
 use super::ring::{Days, Hours, Moment, Series, day_window, month_window};
-use super::{ActivityEvent, Class};
+use vaultgate_arm::Class;
 
 /// Vaults remembered per subject; a count of distinct vaults stops here.
 const MAX_VAULTS: usize = 2_048;

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 use vaultgate_pdp::{Principal, PrincipalKind};
 
-use super::Class;
 use super::ring::Moment;
+use vaultgate_arm::Class;
 
 /// One request, as far as counters care.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,7 +159,8 @@ mod tests {
     use serde_json::{Value, json};
     use vaultgate_pdp::{Actor, Binding, Principal, PrincipalKind};
 
-    use super::{ActivityEvent, Class, Replayed, weakening};
+    use super::{ActivityEvent, Replayed, weakening};
+    use vaultgate_arm::Class;
 
     fn principal(kind: PrincipalKind, actors: Vec<Actor>) -> Principal {
         Principal {

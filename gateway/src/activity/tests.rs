@@ -15,9 +15,10 @@ use serde_json::{Value, json};
 use vaultgate_pdp::{Binding, Principal, PrincipalKind};
 
 use super::snapshot::ActivityError;
-use super::{Activity, ActivityEvent, ActivityView, Class};
+use super::{Activity, ActivityEvent, ActivityView};
 use crate::config::limits::{ActivityLimits, Limits};
 use crate::store::Store;
+use vaultgate_arm::Class;
 
 fn start() -> Timestamp {
     "2026-11-23T03:00:00Z".parse().unwrap()
@@ -54,7 +55,7 @@ fn event(subject: &str, class: Class, vault: &str) -> ActivityEvent {
     } else {
         Value::Null
     };
-    ActivityEvent::new(&principal, class.name(), class, Some(vault), &delta)
+    ActivityEvent::new(&principal, class.as_str(), class, Some(vault), &delta)
 }
 
 fn json_of(view: &ActivityView) -> Value {
@@ -146,7 +147,7 @@ fn the_view_has_every_class_and_the_documented_shape() {
     let zeros = json!({ "1h": 0, "24h": 0, "30d": 0 });
     for class in Class::ALL {
         for subject in ["principal", "agent", "person", "vault"] {
-            assert_eq!(view[subject][class.name()], zeros, "{subject} {class:?}");
+            assert_eq!(view[subject][class.as_str()], zeros, "{subject} {class:?}");
         }
     }
     for subject in ["principal", "agent", "person"] {
@@ -443,14 +444,14 @@ fn check_against_naive(steps: &[Step]) {
         let hour = |at: u32| at + 60 >= minute;
         let day = |at: u32| at / 60 + 24 >= minute / 60;
         let month = |at: u32| at / 1_440 + 30 >= minute / 1_440;
-        let row = view.principal.classes[class.name()];
+        let row = view.principal.classes[class.as_str()];
         let want = (
             counted(&hour, false),
             counted(&day, false),
             counted(&month, false),
         );
         assert_eq!((row.hour, row.day, row.month), want);
-        let row = view.vault.classes[class.name()];
+        let row = view.vault.classes[class.as_str()];
         let want = match class.changes() {
             true => (
                 counted(&hour, true),

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
-use super::Class;
 use super::counters::Counters;
 use super::ring::Moment;
+use vaultgate_arm::Class;
 
 /// `activity` of the policy input.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -176,7 +176,7 @@ pub(super) fn estate(row: &Counters, items: Option<u64>, at: Moment) -> EstateVi
 fn classes(row: &Counters, at: Moment) -> BTreeMap<&'static str, Windows> {
     let each = |class: Class| {
         let (hour, day, month) = row.class(class, at);
-        (class.name(), Windows { hour, day, month })
+        (class.as_str(), Windows { hour, day, month })
     };
     Class::ALL.into_iter().map(each).collect()
 }

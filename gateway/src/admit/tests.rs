@@ -7,9 +7,9 @@ use std::time::Duration;
 use vaultgate_pdp::PrincipalKind;
 
 use super::{Admission, AdmitRequest, ArmBucket, LimitName};
-use crate::activity::Class;
 use crate::clock::Clock;
 use crate::config::limits::Limits;
+use vaultgate_arm::Class;
 
 const VAULT: &str = "/subscriptions/s/vaults/v1";
 

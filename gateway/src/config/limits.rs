@@ -248,4 +248,16 @@ mod tests {
             assert!(toml::from_str::<LimitsFile>(text).is_err(), "{text}");
         }
     }
+
+    #[test]
+    fn every_class_of_change_has_a_weight() {
+        let mut weighted = super::CHANGES.map(|(name, _)| name);
+        let changes = vaultgate_arm::Class::ALL
+            .into_iter()
+            .filter(|class| class.changes());
+        let mut changes: Vec<&str> = changes.map(vaultgate_arm::Class::as_str).collect();
+        weighted.sort_unstable();
+        changes.sort_unstable();
+        assert_eq!(changes, weighted);
+    }
 }

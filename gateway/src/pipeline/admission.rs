@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use vaultgate_arm::{Class, Settled};
+use vaultgate_arm::Settled;
 use vaultgate_pdp::Principal;
 
 use super::Pipeline;
 use super::arrival::Arrival;
 use super::asked::Asked;
 use super::trail::{Bearer, Trail};
-use crate::activity::{ActivityEvent, ActivityView, Class as Counted, Reservation};
+use crate::activity::{ActivityEvent, ActivityView, Reservation};
 use crate::admit::{AdmitRequest, Limited};
 use crate::api::metadata::resource_metadata_url;
 use crate::authn::{AuthnError, Presented};
@@ -36,14 +36,16 @@ impl Pipeline {
         };
         match self.authn.authenticate(presented).await {
             Ok(authenticated) => {
-                trail.caller = Some(Arc::clone(&authenticated.principal));
+                let caller = Arc::clone(&authenticated.principal);
+                trail.caller = Some(Arc::clone(&caller));
                 trail.token = Some(TokenNote {
-                    issuer: authenticated.verified_by,
-                    id: authenticated.token_id,
+                    issuer: authenticated.verified_by.clone(),
+                    id: authenticated.token_id.clone(),
                     sha256: crate::digest::hex(&authenticated.token_digest),
                     expires: authenticated.expires.to_string(),
                 });
-                Ok(authenticated.principal)
+                trail.proof = Some(authenticated);
+                Ok(caller)
             }
             Err(error) => {
                 trail.signed = error.is_signed();
@@ -53,6 +55,15 @@ impl Pipeline {
                 });
                 Err(self.unauthenticated(&error))
             }
+        }
+    }
+
+    /// Refuses a request whose token ended while it waited for facts or for its vault.
+    pub(super) fn still_authenticated(&self, trail: &Trail) -> Result<(), Box<Refusal>> {
+        let now = self.clock.now();
+        match trail.proof.as_ref().map(|proof| proof.still_good(now)) {
+            Some(Err(error)) => Err(self.unauthenticated(&error)),
+            _ => Ok(()),
         }
     }
 
@@ -81,7 +92,7 @@ impl Pipeline {
                 kind: caller.kind,
                 vault: asked.resource.vault.as_deref(),
                 subscription: asked.resource.subscription.as_deref(),
-                class: counted(asked.class),
+                class: asked.class,
                 method: asked.method.as_str(),
                 for_restore: asked.poll.is_some(),
             })
@@ -152,16 +163,5 @@ fn over_limit(limited: &Limited) -> Box<Refusal> {
 
 fn event(caller: &Principal, asked: &Asked, settled: &Settled) -> ActivityEvent {
     let vault = asked.resource.vault.as_deref();
-    ActivityEvent::new(
-        caller,
-        &asked.name,
-        counted(settled.class),
-        vault,
-        &settled.delta,
-    )
-}
-
-/// The class as counters keep it; a name that they lack is counted as the worst.
-fn counted(class: Class) -> Counted {
-    Counted::named(class.as_str()).unwrap_or(Counted::Delete)
+    ActivityEvent::new(caller, &asked.name, settled.class, vault, &settled.delta)
 }

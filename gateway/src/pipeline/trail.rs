@@ -7,6 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 use vaultgate_pdp::Principal;
 
+use crate::authn::Authenticated;
 use crate::recorder::TokenNote;
 
 /// The traces that a request leaves behind on its way.
@@ -18,6 +19,8 @@ pub(crate) struct Trail {
     pub(crate) began: Instant,
     /// The caller, once authenticated.
     pub(crate) caller: Option<Arc<Principal>>,
+    /// The proof of who asks.
+    pub(crate) proof: Option<Authenticated>,
     /// The token that proved it.
     pub(crate) token: Option<TokenNote>,
     /// What was asked, once classified.
@@ -57,6 +60,7 @@ impl Trail {
             id: Uuid::now_v7(),
             began,
             caller: None,
+            proof: None,
             token: None,
             asked: None,
             receipt: None,

@@ -7,7 +7,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::decision::{Decision, FaultCode};
+use crate::decision::Decision;
 use crate::policy::Policy;
 use crate::problem::Problem;
 
@@ -28,9 +28,6 @@ const CLASSES: [&str; 13] = [
     "move",
 ];
 
-/// How often a probe that took too long is tried again.
-const RETRIES: usize = 4;
-
 /// Runs the probes. Needs a thread with a large stack.
 pub(super) fn check(policy: &Policy) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -41,7 +38,7 @@ pub(super) fn check(policy: &Policy) -> Vec<Problem> {
     }
     for class in CLASSES {
         for kind in ["human", "unknown"] {
-            let decision = unhurried(policy, &stranger(class, kind).to_string());
+            let decision = policy.decide(&stranger(class, kind).to_string());
             let name = format!("a stranger of kind `{kind}` with an operation of class `{class}`");
             if decision.allow {
                 problems.push(allowed(&name));
@@ -52,23 +49,6 @@ pub(super) fn check(policy: &Policy) -> Vec<Problem> {
     // One fault on every probe is one problem.
     problems.dedup_by(|a, b| a.message == b.message);
     problems
-}
-
-/// Judges as a request would be judged. A machine that stalls is no fault of the
-/// bundle: only what takes too long every time is.
-fn unhurried(policy: &Policy, input: &str) -> Decision {
-    let timed_out = |decision: &Decision| {
-        let fault = decision.fault.as_ref();
-        fault.is_some_and(|fault| fault.code == FaultCode::PolicyTimeout)
-    };
-    let mut decision = policy.decide(input);
-    for _ in 0..RETRIES {
-        if !timed_out(&decision) {
-            break;
-        }
-        decision = policy.decide(input);
-    }
-    decision
 }
 
 fn allowed(name: &str) -> Problem {
