@@ -224,6 +224,8 @@ mod tests {
     #[test]
     fn what_two_parsers_could_read_differently_is_refused() {
         for text in [
+            &br#"{"a":{"$serde_json::private::Number":"7"}}"#[..],
+            br#"{"a":{"$serde_json::private::RawValue":"{}"}}"#,
             &br#"{"a":1,"a":2}"#[..],
             br#"{"a":1,"A":2}"#,
             br#"{"a":1,"\u0061":2}"#,

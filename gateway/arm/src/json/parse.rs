@@ -27,6 +27,10 @@ pub(super) fn document(bytes: &[u8]) -> Result<Value, JsonError> {
     }
 }
 
+/// Names by which serde_json, and policy engines built on it, hand numbers and raw text
+/// around: an object with one would be judged as a number and sent as an object.
+const PRIVATE: &str = "$serde_json::";
+
 struct Parser<'t> {
     bytes: &'t [u8],
     text: &'t str,
@@ -121,6 +125,9 @@ impl Parser<'_> {
                 return Err(self.error("a member name is expected"));
             }
             let name = self.string()?;
+            if name.starts_with(PRIVATE) {
+                return Err(self.error("a member name that some readers take for another value"));
+            }
             if name.len() > MAX_NAME {
                 return Err(self.error("a member name too long"));
             }
