@@ -16,6 +16,7 @@ mod policy;
 pub mod principal;
 mod problem;
 mod query;
+mod reading;
 mod rego_tests;
 mod replay;
 mod schema;

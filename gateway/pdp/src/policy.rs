@@ -17,6 +17,7 @@ use crate::decision::{Decision, FaultCode};
 use crate::engine;
 use crate::limits::Limits;
 use crate::problem::{Problem, Rejected};
+use crate::reading;
 
 /// How often an evaluation is begun that the machine, not the policy, holds up.
 const ATTEMPTS: usize = 4;
@@ -115,7 +116,7 @@ impl Policy {
     }
 
     fn evaluate(&self, input: &str, limit: Duration) -> Decision {
-        let input = match Value::from_json_str(input) {
+        let input = match reading::value(input) {
             Ok(input) => input,
             Err(error) => {
                 let why = format!("the input is not read: {error}");
