@@ -143,3 +143,23 @@ fn every_file_says_what_it_owns() {
         }
     }
 }
+
+#[test]
+fn every_dependency_says_why_it_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let told = fs::read_to_string(root.join("docs/dependencies.md")).unwrap();
+    let section = manifest.split("[workspace.dependencies]").nth(1).unwrap();
+    let section = section.split("\n[").next().unwrap();
+    let names = section.lines().filter_map(|line| line.split_once(" = "));
+    let foreign = names.filter(|(name, rest)| !name.starts_with('#') && !rest.contains("path = "));
+    let mut seen = 0;
+    for (name, _) in foreign {
+        assert!(
+            told.contains(&format!("`{name}`")),
+            "`{name}` has no row in docs/dependencies.md"
+        );
+        seen += 1;
+    }
+    assert!(seen > 30, "only {seen} dependencies were found");
+}
