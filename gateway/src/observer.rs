@@ -115,7 +115,8 @@ impl Observer {
     }
 
     /// One read in the background, which waits for its turn; `None` when it could not
-    /// be recorded or nobody answered.
+    /// be recorded or nobody answered. What is read before the doors open waits for
+    /// nothing: a throttled Azure must not keep restores out.
     pub(crate) async fn one(
         &self,
         purpose: Purpose,
@@ -124,8 +125,13 @@ impl Observer {
     ) -> Option<ReadAnswer> {
         let read = [Read::planned(target, "")];
         loop {
-            match self.read(purpose, decision, &read, false).await {
+            let urgent = purpose == Purpose::Reconciliation;
+            match self.read(purpose, decision, &read, urgent).await {
                 Ok(mut answers) => return answers.pop().flatten(),
+                Err(ObserveError::Limited(limited)) if urgent => {
+                    tracing::warn!(%limited, ?purpose, "a read was not made");
+                    return None;
+                }
                 Err(ObserveError::Limited(limited)) => {
                     tokio::time::sleep(limited.retry_after).await;
                 }

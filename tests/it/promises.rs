@@ -284,6 +284,13 @@ async fn secrets_of_a_body_reach_azure_and_nothing_else() {
         .into_iter()
         .find(|e| e.client_request_id.as_deref() == Some(&id));
     assert_eq!(record["forward"]["body_sha256"], sent.unwrap().body_sha256);
+    // What answers show in its place is not taken for the secret when it is written back.
+    assert!(!answer.text().contains(BODY_SECRET), "{}", answer.text());
+    let back = json!({"properties": {"integrityKey": masked, "algorithm": "None"}});
+    let sent_before = world.forwarded();
+    let refused = operator.send(Method::PUT, &target, Some(&back), &[]).await;
+    refused.expect(400, "deny");
+    assert_eq!(world.forwarded(), sent_before);
     let mut seen = serde_json::to_string(&world.records()).unwrap();
     seen.push_str(&std::fs::read_to_string(world.folder().join("gateway.err")).unwrap());
     assert!(!seen.contains(BODY_SECRET), "a secret of a body leaked");

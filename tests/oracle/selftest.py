@@ -62,6 +62,18 @@ class Journals(unittest.TestCase):
         verdict = ask(os.path.join(HERE, "journals", "sent-twice.json"))
         self.caught(verdict, "journal 5", "sent before, as journal 4")
 
+    def test_a_read_is_tried_thrice_at_most(self):
+        def again(times):
+            def change(entries):
+                read = next(e for e in entries
+                            if e["identity"] == "operator" and e["method"] == "GET")
+                entries += [{**read, "seq": len(entries) + n} for n in range(times)]
+            return change
+
+        code, told = self.judged(again(2))
+        self.assertEqual(code, 0, told)
+        self.caught(self.judged(again(3)), "sent before")
+
     def test_a_read_that_is_not_listed_is_caught(self):
         verdict = ask(os.path.join(HERE, "journals", "read-not-listed.json"))
         self.caught(verdict, "journal 5", "seq 3 does not list this read")

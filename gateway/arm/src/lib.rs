@@ -20,5 +20,6 @@ pub use classify::{Classified, Headers, Route, route};
 pub use refused::{ReasonCode, Refused};
 pub use resource::Resource;
 pub use restore::{Restore, RestoreTarget};
+pub use schema::SECRET_DIGEST;
 pub use settle::{Before, Settled};
 pub use target::Target;

@@ -13,6 +13,9 @@ use serde::Deserialize;
 use crate::json::Value;
 use crate::refused::{ReasonCode, Refused};
 
+/// How the digests begin that records and answers show in place of secrets.
+pub const SECRET_DIGEST: &str = "hmac-sha256:";
+
 /// A type of the models.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -140,6 +143,17 @@ fn variant<'m>(
 }
 
 fn check_type(value: &Value, typ: &Type, at: &str, findings: &mut Findings) -> Result<(), Refused> {
+    // A client that writes back what it read would put the digest in the secret's place.
+    if typ.secret
+        && value
+            .as_str()
+            .is_some_and(|text| text.starts_with(SECRET_DIGEST))
+    {
+        return Err(wrong(
+            at,
+            "is the digest that is shown in place of a secret",
+        ));
+    }
     if typ.secret && !matches!(value, Value::Null) {
         findings.secrets.push(at.to_owned());
     }

@@ -11,6 +11,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use vaultgate_arm::SECRET_DIGEST;
 use zeroize::Zeroizing;
 
 /// Keys kept in the file; the oldest goes when one more is made.
@@ -77,7 +78,7 @@ impl SealingKeys {
     /// without the key can try candidates.
     pub(crate) fn digest(&self, secret: &[u8]) -> String {
         let tag = hmac::sign(&self.mask, secret);
-        format!("hmac-sha256:{}", crate::digest::hex(tag.as_ref()))
+        format!("{SECRET_DIGEST}{}", crate::digest::hex(tag.as_ref()))
     }
 
     /// Puts a new key first.

@@ -55,7 +55,8 @@ pub(crate) fn check<B>(request: &Request<B>, hosts: &[String]) -> Result<(), Box
 /// somebody else's DNS. The name decides nothing upstream either way.
 fn addressed_to_us<B>(request: &Request<B>, hosts: &[String]) -> Result<(), Box<Refusal>> {
     let host = request.headers().get(HOST);
-    if host.is_none() && request.version() != Version::HTTP_2 {
+    let http2 = request.version() == Version::HTTP_2;
+    if host.is_none() && (!http2 || request.uri().authority().is_none()) {
         return Err(closing(
             "host-missing",
             StatusCode::BAD_REQUEST,
@@ -177,6 +178,17 @@ mod tests {
         ] {
             assert_eq!(absolute("/x", host), "host-malformed", "{host}");
         }
+    }
+
+    #[test]
+    fn a_request_over_http_2_names_a_host_too() {
+        let over = |target: &str| {
+            let request = Request::get(target).version(Version::HTTP_2);
+            reason(request.body(()).unwrap())
+        };
+        assert_eq!(over("https://gw.example/x"), "fine");
+        assert_eq!(over("https://evil.example/x"), "authority-foreign");
+        assert_eq!(over("/x"), "host-missing");
     }
 
     #[test]
