@@ -11,7 +11,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use uuid::Uuid;
-use vaultgate_decision_log::{AppendError, DecisionLog, Entry, Kind, LogError, Priority, Receipt};
+use vaultgate_decision_log::{
+    AppendError, DecisionLog, Entry, Kind, LogError, Members, Priority, Receipt,
+};
 use vaultgate_pdp::Decision;
 
 use crate::clock::Clock;
@@ -292,7 +294,7 @@ impl Recorder {
         let entry = Entry {
             kind,
             id: id.to_string(),
-            fields: serde_json::to_string(record)?,
+            fields: Members::of(record).map_err(AppendError::from)?,
         };
         Ok(self.log.append(entry, priority, done)?)
     }

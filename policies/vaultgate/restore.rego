@@ -5,6 +5,14 @@ import rego.v1
 # Restores copy data out: where they go matters as much as who asks.
 
 # METADATA
+# title: A restore that is not to be
+# description: Denials that only a restore can meet.
+deny contains reason if {
+	input.operation.class == "restore"
+	some reason in deny_restore
+}
+
+# METADATA
 # title: Restore target not listed
 # description: |
 #   A restore goes back to where the data came from, or to a storage account or
@@ -13,13 +21,12 @@ import rego.v1
 #   code: restore-target-not-listed
 #   severity: critical
 #   control: [SOC2 CC6.7, ISO27001 A.8.12, ISO27001 A.8.13]
-deny contains {
+deny_restore contains {
 	"code": "restore-target-not-listed",
 	"message": "a restore may go to its original location or to the landing zone; restore there, or have the target listed in `landing`",
 	"control": ["SOC2 CC6.7", "ISO27001 A.8.12", "ISO27001 A.8.13"],
-	"rule": "data.vaultgate.deny",
+	"rule": "data.vaultgate.deny_restore",
 } if {
-	input.operation.class == "restore"
 	not in_place
 	not landed
 }
@@ -31,13 +38,12 @@ deny contains {
 #   code: restore-crosses-tenant
 #   severity: critical
 #   control: [SOC2 CC6.7, ISO27001 A.8.12]
-deny contains {
+deny_restore contains {
 	"code": "restore-crosses-tenant",
 	"message": "the restore leaves the tenant; restore into a subscription of your own tenant",
 	"control": ["SOC2 CC6.7", "ISO27001 A.8.12"],
-	"rule": "data.vaultgate.deny",
+	"rule": "data.vaultgate.deny_restore",
 } if {
-	input.operation.class == "restore"
 	"tenant" in input.request.restore.crosses
 }
 
@@ -50,13 +56,12 @@ deny contains {
 #   code: agent-restore-needs-human
 #   severity: high
 #   control: [SOC2 CC6.1, ISO27001 A.5.3]
-deny contains {
+deny_restore contains {
 	"code": "agent-restore-needs-human",
 	"message": "an agent may not restore by itself; have a person with the operator role ask for this restore",
 	"control": ["SOC2 CC6.1", "ISO27001 A.5.3"],
-	"rule": "data.vaultgate.deny",
+	"rule": "data.vaultgate.deny_restore",
 } if {
-	input.operation.class == "restore"
 	agent_acts
 }
 

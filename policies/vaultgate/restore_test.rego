@@ -124,3 +124,15 @@ test_only_the_operator_role_restores if {
 		codes(in_place(testing.principal("human", [role]))) == {"class-not-granted"}
 	}
 }
+
+# The Kelvin sign lower-cases to k, and is another letter all the same: ids in a body
+# may hold what ids in a path cannot.
+test_only_ascii_letters_have_two_cases if {
+	landing := {"scopes": ["/subscriptions/s/resourceGroups/k"], "storage_accounts": [], "urls": []}
+	every name, codes_of in {"K": set(), "\u212a": {"restore-target-not-listed"}} {
+		target := {"resource_group": concat("", ["/subscriptions/s/resourceGroups/", name])}
+		asked := testing.restore(testing.operator, "alternate", target, [])
+		decision := data.vaultgate.decision with input as asked with data.vaultgate.landing as landing
+		testing.codes(decision) == codes_of
+	}
+}

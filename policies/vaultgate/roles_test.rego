@@ -51,15 +51,6 @@ test_scopes_hold_nothing_beside_them if {
 	}
 }
 
-# The Kelvin sign lower-cases to k, and is another letter all the same.
-test_only_ascii_letters_have_two_cases if {
-	bindings := {"role:backup.reader": [{"role": "reader", "scopes": ["/subscriptions/s/resourceGroups/k"]}]}
-	ascii := testing.request(testing.reader, "read", "/subscriptions/s/resourceGroups/K")
-	kelvin := testing.request(testing.reader, "read", "/subscriptions/s/resourceGroups/\u212a")
-	data.vaultgate.decision.allow with input as ascii with data.vaultgate.bindings as bindings
-	not data.vaultgate.decision.allow with input as kelvin with data.vaultgate.bindings as bindings
-}
-
 test_an_empty_scope_holds_nothing if {
 	every scope in ["", "/", "subscriptions"] {
 		bindings := {"role:backup.reader": [{"role": "reader", "scopes": [scope]}]}

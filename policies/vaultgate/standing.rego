@@ -5,17 +5,25 @@ import rego.v1
 # Denials for who asks.
 
 # METADATA
+# title: Nothing grants it
+# description: Why no role grants the request, looked at where none does.
+deny contains reason if {
+	count(grants) == 0
+	some reason in deny_ungranted
+}
+
+# METADATA
 # title: No role
 # description: Nothing binds the principal, its roles or its groups.
 # custom:
 #   code: no-role
 #   severity: low
 #   control: [SOC2 CC6.1, ISO27001 A.5.15]
-deny contains {
+deny_ungranted contains {
 	"code": "no-role",
 	"message": "you have no role here; ask the owners of the policy to bind one of your roles or groups in `bindings`",
 	"control": ["SOC2 CC6.1", "ISO27001 A.5.15"],
-	"rule": "data.vaultgate.deny",
+	"rule": "data.vaultgate.deny_ungranted",
 } if {
 	count(bound) == 0
 }
@@ -27,14 +35,14 @@ deny contains {
 #   code: class-not-granted
 #   severity: medium
 #   control: [SOC2 CC6.1, SOC2 CC6.3, ISO27001 A.5.15]
-deny contains {
+deny_ungranted contains {
 	"code": "class-not-granted",
 	"message": sprintf(
 		"none of your roles (%s) may do operations of class `%s`; ask for a role that may",
 		[concat(", ", sort({binding.role | some binding in bound})), input.operation.class],
 	),
 	"control": ["SOC2 CC6.1", "SOC2 CC6.3", "ISO27001 A.5.15"],
-	"rule": "data.vaultgate.deny",
+	"rule": "data.vaultgate.deny_ungranted",
 } if {
 	count(bound) > 0
 	count(able) == 0
@@ -47,17 +55,16 @@ deny contains {
 #   code: scope-not-bound
 #   severity: medium
 #   control: [SOC2 CC6.1, SOC2 CC6.3, ISO27001 A.8.3]
-deny contains {
+deny_ungranted contains {
 	"code": "scope-not-bound",
 	"message": sprintf(
 		"your roles may do this, but not on `%s`; ask for a binding whose scope is that resource, its resource group or its subscription",
 		[input.resource.id],
 	),
 	"control": ["SOC2 CC6.1", "SOC2 CC6.3", "ISO27001 A.8.3"],
-	"rule": "data.vaultgate.deny",
+	"rule": "data.vaultgate.deny_ungranted",
 } if {
 	count(able) > 0
-	count(grants) == 0
 }
 
 # METADATA
@@ -69,13 +76,12 @@ deny contains {
 #   code: unknown-kind
 #   severity: high
 #   control: [SOC2 CC6.1, ISO27001 A.5.16]
-deny contains {
+deny_change contains {
 	"code": "unknown-kind",
 	"message": "it is not known what stands behind this token, so it may only read; list its issuer and app in the gateway's configuration",
 	"control": ["SOC2 CC6.1", "ISO27001 A.5.16"],
-	"rule": "data.vaultgate.deny",
+	"rule": "data.vaultgate.deny_change",
 } if {
-	changes
 	not input.principal.kind in {"human", "workload", "agent", "flow"}
 }
 
@@ -86,18 +92,25 @@ deny contains {
 #   code: flow-not-covered
 #   severity: high
 #   control: [SOC2 CC8.1, ISO27001 A.8.32]
-deny contains {
+deny_change contains {
 	"code": "flow-not-covered",
 	"message": sprintf(
 		"the reviewed definition of the flow `%s` does not contain this request; have the definition reviewed with it",
 		[input.flow.name],
 	),
 	"control": ["SOC2 CC8.1", "ISO27001 A.8.32"],
-	"rule": "data.vaultgate.deny",
+	"rule": "data.vaultgate.deny_change",
 } if {
-	changes
 	input.flow != null
 	not input.flow.covers == true
+}
+
+# METADATA
+# title: A change that is not to be
+# description: Denials that only a request which could change something can meet.
+deny contains reason if {
+	changes
+	some reason in deny_change
 }
 
 # Whether the request could change anything. A class that is not known could.

@@ -185,7 +185,7 @@ pub struct OperationSpec {
 
 struct Catalogue {
     specs: Vec<OperationSpec>,
-    /// By method and number of segments.
+    /// By method and number of segments; those with the most fixed segments first.
     shelves: HashMap<(Method, usize), Vec<usize>>,
 }
 
@@ -211,6 +211,10 @@ static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| {
     for (place, spec) in specs.iter().enumerate() {
         let key = (spec.method, spec.segments.len());
         shelves.entry(key).or_default().push(place);
+    }
+    for shelf in shelves.values_mut() {
+        shelf.sort_by_key(|place| specs.get(*place).map_or(0, OperationSpec::fixed));
+        shelf.reverse();
     }
     Catalogue { specs, shelves }
 });
@@ -281,13 +285,11 @@ impl OperationSpec {
 /// The operation that a method and path name.
 pub(crate) fn find(method: Method, path: &[String]) -> Result<&'static OperationSpec, Refused> {
     let shelf = CATALOGUE.shelves.get(&(method, path.len()));
-    let candidates = shelf
+    let found = shelf
         .into_iter()
         .flatten()
-        .filter_map(|i| CATALOGUE.specs.get(*i));
-    let found = candidates
-        .filter(|spec| spec.matches(path))
-        .max_by_key(|spec| spec.fixed());
+        .filter_map(|place| CATALOGUE.specs.get(*place))
+        .find(|spec| spec.matches(path));
     match found {
         Some(spec) if spec.rule == Rule::Blocked => Err(Refused::new(
             ReasonCode::OperationBlocked,

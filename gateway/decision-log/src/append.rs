@@ -311,7 +311,7 @@ impl DecisionLog {
 
     /// Writes a record of the log's own and waits for it.
     fn record(&self, event: &Event, origin: &str) -> Result<(), OpenError> {
-        let entry = event.entry(origin, self.size()).map_err(io::Error::from);
+        let entry = event.entry(origin, self.size()).map_err(io::Error::other);
         let entry = entry.map_err(OpenError::file(&self.dir))?;
         let (told, answer): (Sender<Result<Receipt, LogError>>, _) = channel();
         self.append(entry, Priority::Restore, move |result| {

@@ -38,4 +38,4 @@ pub use checkpoint::Checkpoint;
 pub use key::{KeyError, SigningKey};
 pub use note::VerifierKey;
 pub use open::{LogOptions, OpenError, Opened};
-pub use record::{Entry, Kind, Priority, Receipt};
+pub use record::{Entry, EntryError, Kind, Members, Priority, Receipt};

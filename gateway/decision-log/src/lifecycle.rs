@@ -9,7 +9,7 @@ use crate::blob::Digest;
 use crate::checkpoint::TreeHead;
 use crate::key::SigningKey;
 use crate::note::{SignedNote, VerifierKey};
-use crate::record::{Entry, Kind};
+use crate::record::{Entry, EntryError, Kind, Members};
 
 /// First line of the text that an old key signs for a new one.
 const ROTATION_TEXT: &str = "vaultgate.key-rotation/1";
@@ -62,9 +62,10 @@ impl Event {
 
     /// The entry of this event. The id is made from its content and place: the log
     /// has no source of random numbers.
-    pub(crate) fn entry(&self, origin: &str, seq: u64) -> Result<Entry, serde_json::Error> {
-        let fields = serde_json::to_string(self)?;
-        let hex = Digest::of(format!("{origin}\n{seq}\n{fields}").as_bytes()).hex();
+    pub(crate) fn entry(&self, origin: &str, seq: u64) -> Result<Entry, EntryError> {
+        let fields = Members::of(self)?;
+        let named = format!("{origin}\n{seq}\n{}", fields.as_str());
+        let hex = Digest::of(named.as_bytes()).hex();
         let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
         // Version 8 of RFC 9562: a UUID by a rule of one's own.
         let id = format!(

@@ -14,7 +14,7 @@ use crate::append::{AppendError, DecisionLog};
 use crate::key::SigningKey;
 use crate::medium::Medium;
 use crate::open::{LogOptions, OpenError, Opened};
-use crate::record::{Entry, Kind, Priority, Receipt};
+use crate::record::{Entry, Kind, Members, Priority, Receipt};
 
 pub(crate) const ORIGIN: &str = "log.example/test";
 
@@ -80,7 +80,8 @@ impl TestLog {
         Entry {
             kind: Kind::Decision,
             id: format!("id-{n}"),
-            fields: format!("{{\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(bytes)),
+            fields: Members::parse(format!("{{\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(bytes)))
+                .unwrap(),
         }
     }
 

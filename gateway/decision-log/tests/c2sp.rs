@@ -14,7 +14,9 @@ use signed_note::{Note, StandardVerifier, VerifierList};
 use tlog_tiles::{HashReader as _, Tile, TileHashReader, TileReader, tlog};
 use vaultgate_decision_log::tile::TileStore;
 use vaultgate_decision_log::tree::{Hash, proof};
-use vaultgate_decision_log::{DecisionLog, Entry, Kind, LogOptions, Priority, SigningKey, read};
+use vaultgate_decision_log::{
+    DecisionLog, Entry, Kind, LogOptions, Members, Priority, SigningKey, read,
+};
 
 const ORIGIN: &str = "vaultgate.example/log";
 
@@ -31,7 +33,7 @@ fn write_log(dir: &Path, size: u64) -> String {
         let entry = Entry {
             kind: Kind::Decision,
             id: format!("{n:032}"),
-            fields: format!("{{\"n\":{n}}}"),
+            fields: Members::parse(format!("{{\"n\":{n}}}")).unwrap(),
         };
         let told = told.clone();
         let done = move |result| told.send(result).unwrap();

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use vaultgate_decision_log::verify::{exit_code, verify};
 use vaultgate_decision_log::{
-    AppendError, DecisionLog, Entry, Kind, LogOptions, Priority, SigningKey,
+    AppendError, DecisionLog, Entry, Kind, LogOptions, Members, Priority, SigningKey,
 };
 
 const RECORDS: u64 = 1_000_000;
@@ -32,7 +32,10 @@ fn fill(log: &DecisionLog) {
             let entry = Entry {
                 kind: Kind::Decision,
                 id: format!("00000000-0000-4000-8000-{n:012}"),
-                fields: format!("{{\"verdict\":\"deny\",\"input\":{{\"pad\":\"{pad}\"}}}}"),
+                fields: Members::parse(format!(
+                    "{{\"verdict\":\"deny\",\"input\":{{\"pad\":\"{pad}\"}}}}"
+                ))
+                .unwrap(),
             };
             match log.append(entry, Priority::Normal, |result| drop(result.unwrap())) {
                 Ok(()) => break,

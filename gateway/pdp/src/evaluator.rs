@@ -4,6 +4,7 @@
 //! is full, a panic or a closed evaluator is a denial with a fault. A thread
 //! outlives whatever a policy or a callback does to it.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,15 +12,30 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::decision::{Decision, FaultCode};
+use crate::input::{Document, Judged};
 use crate::limits::Limits;
 use crate::policy::Policy;
+
+/// Longest input that is judged in place, bytes: what builtins do between two looks at
+/// the time grows with it.
+const MAX_IN_PLACE: usize = 16 << 10;
+
+thread_local! {
+    static HAS_STACK: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Says that this thread was started with the stack of [`Limits::stack_bytes`], so that
+/// policy may be judged on it.
+pub fn on_thread_with_stack() {
+    HAS_STACK.set(true);
+}
 
 type Done = Box<dyn FnOnce(Decision) + Send>;
 
 /// One question.
 struct Job {
     policy: Arc<Policy>,
-    input: Arc<str>,
+    input: Judged,
     done: Done,
 }
 
@@ -114,18 +130,25 @@ impl Evaluator {
         }
     }
 
+    /// Judges here and now, if that is sure to be quick: a thread that waits for another
+    /// costs more than the judgement. Otherwise, [`Evaluator::submit`].
+    pub fn in_place(&self, policy: &Policy, input: &Document) -> Option<Decision> {
+        let short = input.text().get().len() <= MAX_IN_PLACE;
+        let here = HAS_STACK.get() && short && policy.is_quick();
+        here.then(|| policy.decide(input.value()))
+    }
+
     /// Asks. `done` is called once: on a thread of the evaluator, or at once on
-    /// the caller's when there is no room. `input` is the JSON text that is also
-    /// recorded.
+    /// the caller's when there is no room.
     pub fn submit(
         &self,
         policy: Arc<Policy>,
-        input: Arc<str>,
+        input: &Document,
         done: impl FnOnce(Decision) + Send + 'static,
     ) {
         let job = Job {
             policy,
-            input,
+            input: input.value().clone(),
             done: Box::new(done),
         };
         if self.threads.is_empty() {

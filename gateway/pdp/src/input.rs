@@ -1,21 +1,24 @@
 //! The one document that policy judges: `vaultgate.input/1`.
 //!
-//! The text that [`Input::to_raw`] gives is what is evaluated and what is
-//! recorded: a decision can be repeated from its record alone. Nothing secret may
+//! The text of [`Document`] is what is recorded, its value what is evaluated: the same,
+//! so that a decision can be repeated from its record alone. Nothing secret may
 //! be put in here, since nothing is taken out again afterwards.
+
+use std::fmt;
 
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::principal::Principal;
+use crate::value;
 
 /// Name and version of the document.
 pub const SCHEMA: &str = "vaultgate.input/1";
 
 /// Everything that policy may look at.
 #[derive(Clone, Debug, Serialize)]
-pub struct Input<'a> {
+pub struct Input<'a, A> {
     /// Always [`SCHEMA`].
     pub schema: &'static str,
     /// Time of the request, RFC 3339 in UTC with milliseconds.
@@ -31,7 +34,7 @@ pub struct Input<'a> {
     /// What Azure says of the resource, each fact with its status.
     pub facts: Json<'a>,
     /// What was done before this request, what is in flight included.
-    pub activity: Json<'a>,
+    pub activity: &'a A,
     /// The reviewed flow that the principal runs.
     pub flow: Option<Flow<'a>>,
     /// The approval that is being used.
@@ -184,12 +187,52 @@ impl<'a> From<Option<&'a Value>> for Json<'a> {
     }
 }
 
-impl Input<'_> {
-    /// The document as text, written once: it is evaluated, recorded and replayed
-    /// as it is.
-    pub fn to_raw(&self) -> Box<RawValue> {
-        // Text keys only, so it cannot fail. If it did, `null` is denied.
-        serde_json::value::to_raw_value(self).unwrap_or_else(|_| RawValue::NULL.to_owned())
+impl<A: Serialize> Input<'_, A> {
+    /// The document that is judged and recorded.
+    pub fn to_document(&self) -> Document {
+        // Text keys only, so neither can fail. If one did, it would be denied.
+        let text = serde_json::value::to_raw_value(self);
+        Document {
+            text: text.unwrap_or_else(|_| RawValue::NULL.to_owned()),
+            value: value::of(self).map_err(|error| error.to_string()),
+        }
+    }
+}
+
+/// What is judged, or why there is none.
+pub(crate) type Judged = Result<regorus::Value, String>;
+
+/// An input in its two forms, written by the same hand: the text that is recorded and
+/// replayed, and the value that is judged.
+#[derive(Clone)]
+pub struct Document {
+    text: Box<RawValue>,
+    value: Judged,
+}
+
+impl Document {
+    /// The text.
+    pub fn text(&self) -> &RawValue {
+        &self.text
+    }
+
+    /// A document that a test wrote.
+    #[cfg(test)]
+    pub(crate) fn of_text(text: &str) -> Document {
+        Document {
+            text: RawValue::from_string(text.to_owned()).unwrap_or_default(),
+            value: value::parse(text).map_err(|error| error.to_string()),
+        }
+    }
+
+    pub(crate) fn value(&self) -> &Judged {
+        &self.value
+    }
+}
+
+impl fmt::Debug for Document {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text.get())
     }
 }
 

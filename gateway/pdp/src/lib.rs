@@ -12,16 +12,17 @@ mod engine;
 mod evaluator;
 mod input;
 mod limits;
+mod pace;
 mod policy;
 pub mod principal;
 mod problem;
 mod query;
-mod reading;
 mod rego_tests;
 mod replay;
 mod schema;
 mod stack;
 mod strict_json;
+mod value;
 
 #[cfg(test)]
 mod fixture;
@@ -31,9 +32,9 @@ mod policy_faults_deny;
 pub use admission::admit_and_probe;
 pub use bundle::{Bundle, BundleError};
 pub use decision::{Approval, Decision, Fault, FaultCode, Obligation, Period, Reason};
-pub use evaluator::Evaluator;
+pub use evaluator::{Evaluator, on_thread_with_stack};
 pub use input::{
-    Claimed, Flow, Input, Json, Operation, Request, Resource, Restore, SCHEMA, Transport,
+    Claimed, Document, Flow, Input, Json, Operation, Request, Resource, Restore, SCHEMA, Transport,
 };
 pub use limits::Limits;
 pub use policy::Policy;

@@ -15,9 +15,11 @@ use crate::admission;
 use crate::bundle::Bundle;
 use crate::decision::{Decision, FaultCode};
 use crate::engine;
+use crate::input::Judged;
 use crate::limits::Limits;
+use crate::pace::Pace;
 use crate::problem::{Problem, Rejected};
-use crate::reading;
+use crate::value;
 
 /// How often an evaluation is begun that the machine, not the policy, holds up.
 const ATTEMPTS: usize = 4;
@@ -35,6 +37,7 @@ pub struct Policy {
     digest: String,
     revision: String,
     warnings: Vec<Problem>,
+    pace: Pace,
 }
 
 impl Policy {
@@ -57,6 +60,7 @@ impl Policy {
             digest: bundle.digest().to_owned(),
             revision: bundle.revision().to_owned(),
             warnings,
+            pace: Pace::default(),
         }
     }
 
@@ -75,6 +79,11 @@ impl Policy {
         &self.warnings
     }
 
+    /// Whether it has lately judged so quickly that nobody notices who waits for it.
+    pub(crate) fn is_quick(&self) -> bool {
+        self.pace.is_quick()
+    }
+
     pub(crate) fn limits(&self) -> &Limits {
         &self.limits
     }
@@ -85,29 +94,46 @@ impl Policy {
     }
 
     /// Judges one input. Needs a thread with a large stack.
-    pub(crate) fn decide(&self, input: &str) -> Decision {
-        self.decide_within(input, self.limits.time_limit)
+    pub(crate) fn decide(&self, input: &Judged) -> Decision {
+        self.decide_read(input, self.limits.time_limit)
     }
 
-    /// The same with another time limit.
-    pub(crate) fn decide_within(&self, input: &str, limit: Duration) -> Decision {
+    /// Judges the text of an input, with another time limit.
+    pub(crate) fn decide_text(&self, input: &str, limit: Duration) -> Decision {
+        let input = value::parse(input).map_err(|error| error.to_string());
+        self.decide_read(&input, limit)
+    }
+
+    fn decide_read(&self, input: &Judged, limit: Duration) -> Decision {
+        match input {
+            Ok(input) => self.decide_within(input, limit),
+            Err(why) => {
+                let why = format!("the input is not read: {why}");
+                Decision::fault(FaultCode::PolicyError, why)
+            }
+        }
+    }
+
+    fn decide_within(&self, input: &Value, limit: Duration) -> Decision {
         // The engine's limit is of wall time. A thread that was not given a processor
         // has not judged too long: it judges again, a few times at most.
         for _ in 1..ATTEMPTS {
             let began = cpu_time();
             let decision = self.attempt(input, limit);
+            let took = cpu_time().saturating_sub(began);
+            self.pace.note(took);
             let timed_out = decision
                 .fault
                 .as_ref()
                 .is_some_and(|fault| fault.code == FaultCode::PolicyTimeout);
-            if !timed_out || cpu_time().saturating_sub(began) >= limit / 2 {
+            if !timed_out || took >= limit / 2 {
                 return decision;
             }
         }
         self.attempt(input, limit)
     }
 
-    fn attempt(&self, input: &str, limit: Duration) -> Decision {
+    fn attempt(&self, input: &Value, limit: Duration) -> Decision {
         // Some builtins panic on what a caller can send. What a panic leaves behind
         // belongs to this request's clone alone.
         catch_unwind(AssertUnwindSafe(|| self.evaluate(input, limit))).unwrap_or_else(|_| {
@@ -115,17 +141,10 @@ impl Policy {
         })
     }
 
-    fn evaluate(&self, input: &str, limit: Duration) -> Decision {
-        let input = match reading::value(input) {
-            Ok(input) => input,
-            Err(error) => {
-                let why = format!("the input is not read: {error}");
-                return Decision::fault(FaultCode::PolicyError, why);
-            }
-        };
+    fn evaluate(&self, input: &Value, limit: Duration) -> Decision {
         let mut engine = self.engine.clone();
         engine::set_time_limit(&mut engine, limit, &self.limits);
-        engine.set_input(input);
+        engine.set_input(input.clone());
         let value = match engine.eval_rule(ENTRY_POINT.to_owned()) {
             Ok(Value::Undefined) => {
                 let why = format!("`{ENTRY_POINT}` is undefined");

@@ -9,7 +9,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crate::fixture::{self, ALLOW_READERS, READER, patient};
-use crate::{Decision, Evaluator, FaultCode, Limits, Policy, replay};
+use crate::{Decision, Document, Evaluator, FaultCode, Limits, Policy, replay};
 
 /// How long a test waits for an answer that is sure to come.
 const SOON: Duration = Duration::from_secs(60);
@@ -24,9 +24,13 @@ fn unprobed(rules: &str, limits: &Limits) -> Arc<Policy> {
 
 fn ask(evaluator: &Evaluator, policy: &Arc<Policy>, input: &str) -> Decision {
     let (tell, told) = mpsc::channel();
-    evaluator.submit(Arc::clone(policy), input.into(), move |decision| {
-        tell.send(decision).unwrap();
-    });
+    evaluator.submit(
+        Arc::clone(policy),
+        &Document::of_text(input),
+        move |decision| {
+            tell.send(decision).unwrap();
+        },
+    );
     told.recv_timeout(SOON).unwrap()
 }
 
@@ -173,7 +177,7 @@ fn policy_faults_deny_what_does_not_fit_the_queue() {
     let policy = Arc::new(fixture::policy(ALLOW_READERS));
     let (started, is_started) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
-    evaluator.submit(Arc::clone(&policy), READER.into(), move |_| {
+    evaluator.submit(Arc::clone(&policy), &Document::of_text(READER), move |_| {
         started.send(()).unwrap();
         let _ = released.recv();
     });
@@ -181,9 +185,13 @@ fn policy_faults_deny_what_does_not_fit_the_queue() {
     let (tell, told) = mpsc::channel();
     for n in 0..4 {
         let tell = tell.clone();
-        evaluator.submit(Arc::clone(&policy), READER.into(), move |decision| {
-            tell.send((n, decision)).unwrap();
-        });
+        evaluator.submit(
+            Arc::clone(&policy),
+            &Document::of_text(READER),
+            move |decision| {
+                tell.send((n, decision)).unwrap();
+            },
+        );
     }
     for _ in 0..2 {
         let (n, decision) = told.recv_timeout(SOON).unwrap();
@@ -204,7 +212,9 @@ fn a_callback_that_panics_costs_no_thread() {
     let evaluator = Evaluator::start(1, patient());
     let policy = Arc::new(fixture::policy(ALLOW_READERS));
     for _ in 0..3 {
-        evaluator.submit(Arc::clone(&policy), READER.into(), |_| panic!("on purpose"));
+        evaluator.submit(Arc::clone(&policy), &Document::of_text(READER), |_| {
+            panic!("on purpose")
+        });
     }
     assert!(ask(&evaluator, &policy, READER).allow);
 }
@@ -223,9 +233,13 @@ fn every_question_is_answered_once() {
                 for n in 0..50 {
                     let tell = tell.clone();
                     let input = if n % 2 == 0 { READER } else { "{}" };
-                    evaluator.submit(Arc::clone(policy), input.into(), move |decision| {
-                        tell.send(decision.allow).unwrap();
-                    });
+                    evaluator.submit(
+                        Arc::clone(policy),
+                        &Document::of_text(input),
+                        move |decision| {
+                            tell.send(decision.allow).unwrap();
+                        },
+                    );
                 }
             });
         }
@@ -253,6 +267,34 @@ fn a_replay_repeats_the_decision() {
     for input in [READER, "{}", "no json"] {
         assert_eq!(replay(&policy, input), ask(&evaluator, &policy, input));
     }
+}
+
+/// A thread of another kind is judged on only if it has the stack, if the policy has
+/// shown that it is quick, and if the input is short; faults deny there as well.
+#[test]
+fn in_place_only_where_there_is_room_and_the_policy_is_quick() {
+    let evaluator = Evaluator::start(1, patient());
+    let policy = unprobed(ALLOW_READERS, &patient());
+    let reader = Document::of_text(READER);
+    let judge = |document: &Document| evaluator.in_place(&policy, document);
+    let stack = patient().stack_bytes;
+    crate::stack::on_large_stack(stack, || {
+        crate::on_thread_with_stack();
+        assert!(judge(&reader).is_none(), "in probation");
+        let mut asked = 0;
+        while !policy.is_quick() {
+            assert!(ask(&evaluator, &policy, READER).allow);
+            asked += 1;
+            assert!(asked < 1_000_000);
+        }
+        assert_eq!(judge(&reader), Some(ask(&evaluator, &policy, READER)));
+        let broken = judge(&Document::of_text("{")).unwrap();
+        assert_eq!(fault(&broken), Some(FaultCode::PolicyError));
+        let long = format!("{{\"pad\":\"{}\"}}", "x".repeat(17 << 10));
+        assert!(judge(&Document::of_text(&long)).is_none());
+    })
+    .unwrap();
+    assert!(judge(&reader).is_none(), "no stack");
 }
 
 /// A hundred thousand bindings are shared by all evaluations, not copied for each.

@@ -18,6 +18,6 @@ pub fn replay(policy: &Policy, input: &str) -> Decision {
         .time_limit
         .saturating_mul(PATIENCE)
         .max(Duration::from_secs(1));
-    stack::on_large_stack(limits.stack_bytes, || policy.decide_within(input, limit))
+    stack::on_large_stack(limits.stack_bytes, || policy.decide_text(input, limit))
         .unwrap_or_else(|error| Decision::fault(FaultCode::PolicyError, error.to_string()))
 }

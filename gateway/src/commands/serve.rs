@@ -25,7 +25,10 @@ pub(crate) fn run(path: &Path, json: bool) -> anyhow::Result<u8> {
         return Ok(FAILED);
     }
     telemetry::init(json);
+    // Policies that are quick are judged on these threads: the same stack as theirs.
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(vaultgate_pdp::Limits::default().stack_bytes)
+        .on_thread_start(vaultgate_pdp::on_thread_with_stack)
         .enable_all()
         .build()
         .context("cannot start the runtime")?;

@@ -8,7 +8,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use vaultgate_arm::Settled;
 use vaultgate_pdp::{
-    Claimed, Flow, Input, Json, Operation, Principal, Request, Resource, Restore, SCHEMA, Transport,
+    Claimed, Document, Flow, Input, Json, Operation, Principal, Request, Resource, Restore, SCHEMA,
+    Transport,
 };
 
 use super::Pipeline;
@@ -21,7 +22,7 @@ use crate::facts::{Before, Gathered};
 const MAX_CLAIM: usize = 1 << 10;
 
 impl Pipeline {
-    /// Builds the input's text.
+    /// Builds the input.
     #[expect(
         clippy::too_many_arguments,
         reason = "one argument for each part of the contract"
@@ -35,7 +36,7 @@ impl Pipeline {
         settled: &Settled,
         activity: &ActivityView,
         preflight: bool,
-    ) -> Box<RawValue> {
+    ) -> Document {
         let now = format!("{:.3}", arrival.at);
         let remote = arrival.peer.source.ip().to_string();
         let body = asked.body.as_ref().map(|body| {
@@ -51,7 +52,6 @@ impl Pipeline {
             }
             _ => None,
         };
-        let activity = raw(activity);
         let target = asked.restore.as_ref().map(|restore| raw(&restore.target));
         let resource = &asked.resource;
         let input =
@@ -91,7 +91,7 @@ impl Pipeline {
                     ),
                 },
                 facts: Json::Value(&gathered.facts),
-                activity: Json::Raw(&activity),
+                activity,
                 // Filled from the signed bundle's reviewed definitions; until a bundle
                 // carries them, no request is covered by a flow.
                 flow: caller.flow.as_deref().map(|name| Flow {
@@ -113,7 +113,7 @@ impl Pipeline {
                     http: arrival.http,
                 },
             };
-        input.to_raw()
+        input.to_document()
     }
 
     /// Replaces members of these names by a keyed digest, at any depth; tells whether

@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
 use tokio::sync::oneshot;
 use vaultgate_arm::Class;
 use vaultgate_decision_log::{Kind, Priority, Receipt};
-use vaultgate_pdp::{Decision, FaultCode};
+use vaultgate_pdp::{Decision, Document, FaultCode};
 
 use super::Pipeline;
 use super::asked::Asked;
@@ -23,7 +22,7 @@ use crate::refusal::{RECEIPT, Refusal};
 /// A judgement and what it rests on.
 pub(super) struct Judged<'j> {
     pub(super) policy: &'j Active,
-    pub(super) input: &'j RawValue,
+    pub(super) input: &'j Document,
     pub(super) decision: &'j Decision,
     pub(super) reads: &'j [Read],
 }
@@ -38,14 +37,16 @@ pub(super) enum Recorded {
 
 impl Pipeline {
     /// Judges. Whatever goes wrong is a denial.
-    pub(super) async fn judge(&self, policy: &Active, input: &RawValue) -> Decision {
+    pub(super) async fn judge(&self, policy: &Active, input: &Document) -> Decision {
+        if let Some(decision) = self.evaluator.in_place(&policy.policy, input) {
+            return decision;
+        }
         let (told, judged) = oneshot::channel();
         let policy = Arc::clone(&policy.policy);
-        self.evaluator
-            .submit(policy, Arc::from(input.get()), move |decision| {
-                // Nobody waits any more when the request's task is gone.
-                let _ = told.send(decision);
-            });
+        self.evaluator.submit(policy, input, move |decision| {
+            // Nobody waits any more when the request's task is gone.
+            let _ = told.send(decision);
+        });
         judged.await.unwrap_or_else(|_| {
             Decision::fault(
                 FaultCode::PolicyPanic,
@@ -126,7 +127,7 @@ impl Pipeline {
         let record = DecisionRecord {
             verdict: if allowed { "allow" } else { "deny" },
             token: trail.token.as_ref(),
-            input: self.recorder.inline(judged.input).await?,
+            input: self.recorder.inline(judged.input.text()).await?,
             decision: judged.decision,
             policy: &judged.policy.reference,
             config: &self.config.digest,

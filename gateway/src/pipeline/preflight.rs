@@ -100,7 +100,11 @@ impl Pipeline {
         let record = DecisionRecord {
             verdict: if decision.allow { "allow" } else { "deny" },
             token: trail.token.as_ref(),
-            input: self.recorder.inline(&input).await.map_err(unavailable)?,
+            input: self
+                .recorder
+                .inline(input.text())
+                .await
+                .map_err(unavailable)?,
             decision: &decision,
             policy: &policy.reference,
             config: &self.config.digest,

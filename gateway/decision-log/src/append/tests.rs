@@ -15,7 +15,7 @@ use super::AppendError;
 use crate::checkpoint::SignedHead;
 use crate::open::OpenError;
 use crate::read::{Records, find};
-use crate::record::{Entry, Kind, MAX_LEAF, Priority};
+use crate::record::{Entry, Kind, MAX_LEAF, Members, Priority};
 use crate::segment;
 use crate::test_log::{ORIGIN, TestLog};
 use crate::tree::proof::{inclusion, verify_consistency, verify_inclusion};
@@ -86,11 +86,11 @@ fn records_are_dense_and_their_receipts_prove_them() {
 fn an_entry_that_is_no_record_is_refused_and_takes_no_place() {
     let test = TestLog::new();
     let log = test.open();
-    for fields in ["[]", "{\"seq\":0}", "{\"a\":\n1}"] {
+    for id in ["", "a\nb", "\",\"seq\":0"] {
         let entry = Entry {
             kind: Kind::Outcome,
-            id: "x".to_owned(),
-            fields: fields.to_owned(),
+            id: id.to_owned(),
+            fields: Members::parse("{}".to_owned()).unwrap(),
         };
         let refused = TestLog::append_entry(&log, entry, Priority::Restore);
         assert!(matches!(refused, Err(AppendError::Entry(_))), "{refused:?}");
@@ -307,7 +307,7 @@ fn bodies_beside_the_log_are_judged_with_it() {
     let naming = |input: &str| Entry {
         kind: Kind::Decision,
         id: "d".to_owned(),
-        fields: format!("{{\"input\":{input}}}"),
+        fields: Members::parse(format!("{{\"input\":{input}}}")).unwrap(),
     };
     let beside = format!("{{\"blob\":\"{digest}\",\"bytes\":7}}");
     TestLog::append_entry(&log, naming(&beside), Priority::Normal).unwrap();

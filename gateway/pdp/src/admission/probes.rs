@@ -32,13 +32,13 @@ const CLASSES: [&str; 13] = [
 pub(super) fn check(policy: &Policy) -> Vec<Problem> {
     let mut problems = Vec::new();
     for (name, input) in hostile() {
-        if policy.decide(&input.to_string()).allow {
+        if decide(policy, &input).allow {
             problems.push(allowed(&name));
         }
     }
     for class in CLASSES {
         for kind in ["human", "unknown"] {
-            let decision = policy.decide(&stranger(class, kind).to_string());
+            let decision = decide(policy, &stranger(class, kind));
             let name = format!("a stranger of kind `{kind}` with an operation of class `{class}`");
             if decision.allow {
                 problems.push(allowed(&name));
@@ -49,6 +49,10 @@ pub(super) fn check(policy: &Policy) -> Vec<Problem> {
     // One fault on every probe is one problem.
     problems.dedup_by(|a, b| a.message == b.message);
     problems
+}
+
+fn decide(policy: &Policy, input: &Value) -> Decision {
+    policy.decide_text(&input.to_string(), policy.limits().time_limit)
 }
 
 fn allowed(name: &str) -> Problem {

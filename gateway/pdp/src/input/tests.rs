@@ -72,7 +72,7 @@ fn written(body: &RawValue, facts: &Value) -> String {
             }),
         },
         facts: facts.into(),
-        activity: Json::Null,
+        activity: &None::<u8>,
         flow: Some(Flow {
             name: "nightly",
             definition_digest: "sha256:00",
@@ -87,7 +87,8 @@ fn written(body: &RawValue, facts: &Value) -> String {
             http: "2",
         },
     }
-    .to_raw()
+    .to_document()
+    .text()
     .to_string()
 }
 

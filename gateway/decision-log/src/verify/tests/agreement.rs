@@ -218,7 +218,10 @@ fn both_judge_keys_forks_and_bodies_alike() {
     let entry = crate::record::Entry {
         kind: crate::record::Kind::Decision,
         id: "b".to_owned(),
-        fields: format!("{{\"input\":{{\"blob\":\"{digest}\",\"bytes\":2}}}}"),
+        fields: crate::record::Members::parse(format!(
+            "{{\"input\":{{\"blob\":\"{digest}\",\"bytes\":2}}}}"
+        ))
+        .unwrap(),
     };
     TestLog::append_entry(&log, entry, crate::record::Priority::Restore).unwrap();
     let lost = log.close().unwrap().note;
