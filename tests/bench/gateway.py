@@ -31,18 +31,19 @@ class Gateway:
     """A gateway that runs, with an identity provider of its own."""
 
     def __init__(self, stage, binaries, name="vaultgate", upstream=None, policies=None, extra=None,
-                 folder=None):
+                 folder=None, unlimited=True):
         self.stage, self.name = stage, name
         self.folder = folder or stage.path(name)
         env_file = stage.path(f"{name}.env")
         if os.path.exists(env_file):
             os.unlink(env_file)
         command = [os.path.join(binaries, "vaultgate-demo"), "--env-file", env_file, "--seconds",
-                   "14400", "--quiet", "--unlimited", "--dir", self.folder,
+                   "14400", "--quiet", "--dir", self.folder,
                    "--gateway", os.path.join(binaries, "vaultgate")]
         for option, value in (("--arm-endpoint", upstream), ("--policies", policies),
                               ("--extra-config", extra)):
             command += [option, value] if value else []
+        command += ["--unlimited"] if unlimited else []
         self.demo = stage.start(f"{name}-demo", command, MEASURED)
 
         def ready():

@@ -8,14 +8,21 @@ from gateway import Gateway
 from measure import Target, against, spread
 from stage import MEASURED, free_port
 
-# The shortest policy that is admitted: what is left is everything but Rego.
-ALLOW = '''# For measuring only: everything is allowed.
+# About the shortest policy that is admitted: what is left is nearly everything but Rego.
+ALLOW = '''# For measuring only: readers may do everything.
 package vaultgate
 
 import rego.v1
 
-decision := {"allow": true, "deny": [], "grants": [{"role": "all"}], "obligations": []}
+decision := {"allow": allow, "deny": [], "grants": grants, "obligations": []}
+
+default allow := false
+
+allow if count(grants) > 0
+
+grants contains {"role": "reader"} if "backup.reader" in input.principal.roles
 '''
+MANIFEST = '{"revision": "1", "roots": ["vaultgate"], "rego_version": 1}'
 FLOORS = ("floor", "+ JWT, cached", "+ Rego (RVM)", "+ Rego (interpreter)", "+ durable record")
 # Which row each one's step is taken from.
 BEFORE = {
@@ -52,6 +59,7 @@ def start(stage, binaries, product, upstream_port, memory):
     found = [floor(stage, binaries, product, upstream, name, options[name]) for name in FLOORS]
     os.makedirs(stage.path("allow-all", "vaultgate"))
     stage.write("allow-all/vaultgate/decision.rego", ALLOW)
+    stage.write("allow-all/.manifest", MANIFEST)
     open_door = Gateway(stage, binaries, "allow-all-gateway", upstream, stage.path("allow-all"))
     gateways = {"gateway, allow-all policy": open_door, "gateway": product}
     if memory:

@@ -61,6 +61,9 @@ impl Policy {
         }
         let data = Value::from(serde_json::Value::Object(data));
         engine.add_data(data.clone())?;
+        // Asked once, so that every clone shares what was worked out of the rules.
+        engine.set_input(Value::new_object());
+        let _ = engine.eval_rule(ENTRY_POINT.to_owned());
         let program = match machine {
             Machine::Interpreter => None,
             Machine::Rvm => {
