@@ -27,8 +27,12 @@ from stage import Stage, pss_mib  # noqa: E402
 
 # Above this factor from the smallest to the largest size, cost grows.
 FLAT = 1.25
+# Up to this power of the size it is called logarithmic: four decades then cost 2.5 times.
+LOGARITHMIC = 0.1
 # Requests under way at a time, whatever the size.
 ACTIVE = 10
+# Where many callers come from.
+ADDRESSES = 250
 
 
 class Arm:
@@ -52,13 +56,15 @@ def records(scene, sizes):
 
 
 def principals(scene, sizes):
-    """So many callers, who ask in turn. The largest number has more tokens than are
-    remembered as verified, so that each is verified again."""
+    """So many callers, who ask in turn from many addresses, since one address may have
+    few tokens verified. The largest number has more tokens than are remembered as
+    verified, so that each is verified again."""
     found = []
     for size in sizes:
         gateway, _ = scene.gateway(f"principals-{size}")
         tokens = fixture.tokens(scene, gateway, size)
-        arm = Arm(size, gateway, tokens=tokens)
+        arm = Arm(size, gateway, tokens=tokens, connections=ADDRESSES, active=ACTIVE,
+                  sources=True)
         arm.warm = max(arm.warm, size)
         found.append(arm)
     return found
@@ -94,12 +100,14 @@ def connections(scene, sizes):
 def interleaved(what, arms, generator, arguments):
     """Rows of one thing."""
     for arm in arms:
-        arm.run(generator, arm.warm)
+        result = arm.run(generator, arm.warm)
+        if result["bad"]:
+            sys.exit(f"{what} {arm.size}: requests without success: {result['bad_statuses']}")
     for number in range(1, arguments.rounds + 1):
         for arm in arms:
             result = arm.run(generator, arguments.requests)
             if result["bad"]:
-                sys.exit(f"{what} {arm.size}: {result['bad']} requests without success")
+                sys.exit(f"{what} {arm.size}: requests without success: {result['bad_statuses']}")
             arm.rounds.append(result)
             print(f"{what} {arm.size:>8} round {number}: {result['cpu_us']:6.1f} us CPU",
                   file=sys.stderr, flush=True)
@@ -119,14 +127,14 @@ def interleaved(what, arms, generator, arguments):
 
 
 def verdict(rows):
-    """Flat, logarithmic, or growing: least squares against the logarithm of the size."""
-    largest = rows[-1]["vs_smallest"]
-    if largest <= FLAT:
+    """Flat, or by how much it grows: the exponent of the size is 0 for what does not
+    depend on it, near 0 for a logarithm, 1 for what is linear."""
+    grown = rows[-1]["vs_smallest"]
+    if grown <= FLAT:
         return "flat"
-    steps = [b["cpu_us"] - a["cpu_us"] for a, b in zip(rows, rows[1:])]
-    decades = [math.log10(b["size"] / a["size"]) for a, b in zip(rows, rows[1:])]
-    each = [step / decade for step, decade in zip(steps, decades)]
-    return "logarithmic" if max(each) <= 2 * max(statistics.mean(each), 1) else "grows"
+    exponent = math.log(grown) / math.log(rows[-1]["size"] / rows[0]["size"])
+    kind = "logarithmic" if exponent <= LOGARITHMIC else "grows"
+    return f"{kind}, x{grown:.2f} in all (size to the power of {exponent:.2f})"
 
 
 def powers(first, last, step):

@@ -43,7 +43,7 @@ class Generator:
         command = [self.program, "load", "--url", target.url + path, "--ca", self.ca,
                    "--tokens", target.token]
         for name, value in options.items():
-            command += [f"--{name}", str(value)]
+            command += [f"--{name}"] if value is True else [f"--{name}", str(value)]
         for pid in target.processes():
             command += ["--pid", str(pid)]
         done = subprocess.run(command, capture_output=True, text=True, check=False,

@@ -1,13 +1,15 @@
 //! One keep-alive connection of the load generator: HTTP/1.1 by hand, over TLS or not.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use anyhow::{Context as _, ensure};
 use http::Uri;
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 /// Longest answer that is read.
@@ -21,6 +23,8 @@ pub(crate) struct Dialer {
     host: String,
     port: u16,
     tls: Option<TlsConnector>,
+    /// The next loopback address to come from, if each connection has its own.
+    source: Option<AtomicU16>,
 }
 
 /// An open connection.
@@ -37,18 +41,31 @@ pub(crate) struct Answered {
 }
 
 impl Dialer {
-    pub(crate) fn new(url: &Uri, ca: &Path) -> anyhow::Result<Dialer> {
+    /// With `sources`, each connection comes from a loopback address of its own, as if
+    /// from another machine: gateways bound what one address may cost them.
+    pub(crate) fn new(url: &Uri, ca: &Path, sources: bool) -> anyhow::Result<Dialer> {
         let secure = url.scheme_str() == Some("https");
         let tls = secure.then(|| crate::tls::client(ca)).transpose()?;
         Ok(Dialer {
             host: url.host().context("a host")?.to_owned(),
             port: url.port_u16().unwrap_or(if secure { 443 } else { 80 }),
             tls: tls.map(|config| TlsConnector::from(Arc::new(config))),
+            source: sources.then(|| AtomicU16::new(1)),
         })
     }
 
     pub(crate) async fn dial(&self) -> anyhow::Result<Connection> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        let stream = match &self.source {
+            None => TcpStream::connect((self.host.as_str(), self.port)).await?,
+            Some(source) => {
+                let [high, low] = source.fetch_add(1, Ordering::Relaxed).to_be_bytes();
+                let socket = TcpSocket::new_v4()?;
+                socket.bind(SocketAddr::from((Ipv4Addr::new(127, 1, high, low), 0)))?;
+                socket
+                    .connect(SocketAddr::from((Ipv4Addr::LOCALHOST, self.port)))
+                    .await?
+            }
+        };
         stream.set_nodelay(true)?;
         let stream: Box<dyn Stream> = match &self.tls {
             Some(tls) => {

@@ -4,6 +4,7 @@
 //! measures. All connections are open before the first request is timed, and the
 //! measured processes' CPU is read at both ends of the timed part only.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,6 +38,9 @@ pub(crate) struct Load {
     active: Option<usize>,
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
+    /// Each connection comes from a loopback address of its own
+    #[arg(long)]
+    sources: bool,
     /// End after this many requests instead
     #[arg(long)]
     requests: Option<u64>,
@@ -89,12 +93,14 @@ impl Heads {
 struct Seen {
     latencies: Vec<u32>,
     bad: u64,
+    /// Answers that were no success, by status; 0 where there was none.
+    statuses: BTreeMap<u16, u64>,
     reopened: u64,
 }
 
 impl Load {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        let dialer = Arc::new(Dialer::new(&self.url, &self.ca)?);
+        let dialer = Arc::new(Dialer::new(&self.url, &self.ca, self.sources)?);
         let opening = Instant::now();
         let mut groups = self.open(&dialer).await?;
         let opened = opening.elapsed().as_secs_f64();
@@ -131,6 +137,9 @@ impl Load {
             all.latencies.extend(seen.latencies);
             all.bad += seen.bad;
             all.reopened += seen.reopened;
+            for (status, count) in seen.statuses {
+                *all.statuses.entry(status).or_default() += count;
+            }
             kept.push(group);
         }
         let took = began.elapsed().as_secs_f64();
@@ -203,7 +212,11 @@ async fn work(
         seen.latencies
             .push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
         let open = answered.as_ref().is_ok_and(|answer| answer.open);
-        seen.bad += u64::from(!answered.is_ok_and(|answer| (200..300).contains(&answer.status)));
+        let status = answered.map_or(0, |answer| answer.status);
+        if !(200..300).contains(&status) {
+            seen.bad += 1;
+            *seen.statuses.entry(status).or_default() += 1;
+        }
         if !open {
             *connection = dialer.dial().await?;
             seen.reopened += 1;
@@ -224,7 +237,7 @@ fn report(mut all: Seen, took: f64, used_us: f64, opened: f64) -> anyhow::Result
         all.latencies.get(index).copied().unwrap_or_default()
     };
     let result = serde_json::json!({
-        "requests": count, "bad": all.bad, "reopened": all.reopened, "seconds": took,
+        "requests": count, "bad": all.bad, "bad_statuses": all.statuses, "reopened": all.reopened, "seconds": took,
         "opened_seconds": opened, "rps": count as f64 / took,
         "cpu_us": used_us / (count as f64).max(1.0),
         "p50_us": at(0.50), "p90_us": at(0.90), "p99_us": at(0.99),
