@@ -10,12 +10,10 @@ gigabytes below the temporary folder, which are removed. The last line is
 `memory: N passed, M failed`.
 """
 import argparse
-import itertools
 import json
 import os
 import re
 import shutil
-import statistics
 import sys
 import time
 
@@ -27,7 +25,7 @@ from measure import Generator, Target  # noqa: E402
 from stage import Stage, pss_mib  # noqa: E402
 
 LIMIT = 2.0
-SAMPLES = 10
+SAMPLES = 20
 VAULTS = 50
 # What one request leaves on the disk, with room to spare.
 BYTES_EACH = 16_384
@@ -48,10 +46,13 @@ def settled(pid):
 
 
 def grown_mib(samples):
-    """Growth over the run: the median slope between any two samples (Theil and Sen), so
-    that one sample taken in the middle of the allocator's work says nothing."""
-    slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.combinations(samples, 2)]
-    return statistics.median(slopes) * samples[-1][0]
+    """Growth over the run, from the troughs: the allocator gives memory back late and in
+    lumps of a few MiB, and what is really held is what is left at its best moments. The
+    least of the first third is set against the least of the last; they are about two
+    thirds of the run apart."""
+    third = max(1, len(samples) // 3)
+    least = lambda part: min(own for _, own, _ in part)
+    return 1.5 * (least(samples[-third:]) - least(samples[:third]))
 
 
 def main():
@@ -76,6 +77,8 @@ def main():
         def ask(requests):
             result = generator.load(measured, target(), requests=requests, targets=paths,
                                     connections=arguments.connections)
+            for status, count in result["bad_statuses"].items():
+                print(f"{count} answers of status {status}")
             return result["bad"]
 
         bad = ask(arguments.warm)

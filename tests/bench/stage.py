@@ -92,6 +92,8 @@ class Stage:
         self.processes = []
 
     def __enter__(self):
+        # Whoever ends this program ends what it started.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         return self
 
     def __exit__(self, *_):
