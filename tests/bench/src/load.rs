@@ -1,96 +1,247 @@
 //! A load generator: keep-alive connections, GETs, latencies as measured.
+//!
+//! Requests are written and answers read by hand: it must cost less than what it
+//! measures. All connections are open before the first request is timed, and the
+//! measured processes' CPU is read at both ends of the timed part only.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use bytes::Bytes;
-use http::{Request, Uri};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use rustls_pki_types::ServerName;
-use std::sync::Arc;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use http::Uri;
+use tokio::task::JoinSet;
 
-/// Latencies of one connection, and how many answers were no success.
-type Measured = (Vec<u32>, u64);
+use crate::connection::{Connection, Dialer};
+use crate::cpu;
 
-pub(crate) async fn run(
-    url: &str,
-    ca: &Path,
-    token: &Path,
+/// The load, as the command line tells it.
+#[derive(clap::Args)]
+pub(crate) struct Load {
+    #[arg(long)]
+    url: Uri,
+    #[arg(long)]
+    ca: PathBuf,
+    /// File with bearer tokens, one in each line, used in turn
+    #[arg(long)]
+    tokens: PathBuf,
+    /// File with paths, one in each line, used in turn instead of the URL's own
+    #[arg(long)]
+    targets: Option<PathBuf>,
+    /// Open connections
+    #[arg(long, default_value_t = 32)]
     connections: usize,
+    /// How many of them have a request under way; all when left out
+    #[arg(long)]
+    active: Option<usize>,
+    #[arg(long, default_value_t = 3.0)]
     seconds: f64,
+    /// Each connection comes from a loopback address of its own
+    #[arg(long)]
+    sources: bool,
+    /// End after this many requests instead
+    #[arg(long)]
+    requests: Option<u64>,
+    /// Requests a second in all; as fast as it goes when left out
+    #[arg(long)]
     rate: Option<f64>,
-) -> anyhow::Result<()> {
-    let uri: Uri = url.parse()?;
-    let token = std::fs::read_to_string(token)?.trim().to_owned();
-    let connector = TlsConnector::from(Arc::new(crate::tls::client(ca)?));
-    let pause = rate.map(|rate| Duration::from_secs_f64(connections as f64 / rate));
-    let began = Instant::now();
-    let until = began + Duration::from_secs_f64(seconds);
-    let mut tasks = Vec::new();
-    for _ in 0..connections {
-        let connection = one(uri.clone(), connector.clone(), token.clone(), until, pause);
-        tasks.push(tokio::spawn(connection));
-    }
-    let (mut latencies, mut bad) = (Vec::new(), 0);
-    for task in tasks {
-        let (measured, refused) = task.await??;
-        latencies.extend(measured);
-        bad += refused;
-    }
-    let took = began.elapsed().as_secs_f64();
-    latencies.sort_unstable();
-    let at = |share: f64| {
-        let index =
-            ((latencies.len() as f64 * share) as usize).min(latencies.len().saturating_sub(1));
-        latencies.get(index).copied().unwrap_or_default()
-    };
-    let result = serde_json::json!({
-        "requests": latencies.len(), "bad": bad, "seconds": took,
-        "rps": latencies.len() as f64 / took,
-        "p50_us": at(0.50), "p90_us": at(0.90), "p99_us": at(0.99),
-    });
-    use std::io::Write as _;
-    writeln!(std::io::stdout(), "{result}")?;
-    Ok(())
+    /// Process whose CPU is measured; may be repeated
+    #[arg(long)]
+    pid: Vec<u32>,
 }
 
-async fn one(
-    uri: Uri,
-    connector: TlsConnector,
-    token: String,
+/// What all tasks share.
+struct Shared {
+    heads: Heads,
+    next: AtomicU64,
+    last: u64,
     until: Instant,
     pause: Option<Duration>,
-) -> anyhow::Result<Measured> {
-    let host = uri.host().context("a host")?.to_owned();
-    let port = uri.port_u16().unwrap_or(443);
-    let stream = TcpStream::connect((host.as_str(), port)).await?;
-    stream.set_nodelay(true)?;
-    let name = ServerName::try_from(host.clone())?;
-    let stream = connector.connect(name, stream).await?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let target = uri.path_and_query().map_or("/", |t| t.as_str()).to_owned();
-    let (mut latencies, mut bad) = (Vec::new(), 0);
-    while Instant::now() < until {
-        let request = Request::get(&target)
-            .header("host", format!("{host}:{port}"))
-            .header("authorization", format!("Bearer {token}"))
-            .body(Empty::<Bytes>::new())?;
+}
+
+/// The requests, each put together when it is its turn.
+struct Heads {
+    targets: Vec<String>,
+    host: String,
+    tokens: Vec<String>,
+}
+
+impl Heads {
+    fn write(&self, number: u64, out: &mut Vec<u8>) {
+        let of = |list: &[String]| number as usize % list.len().max(1);
+        let target = self.targets.get(of(&self.targets)).map_or("/", |t| t);
+        let token = self.tokens.get(of(&self.tokens)).map_or("", |t| t);
+        out.clear();
+        for part in [
+            "GET ",
+            target,
+            " HTTP/1.1\r\nhost: ",
+            &self.host,
+            "\r\nauthorization: Bearer ",
+            token,
+            "\r\naccept: */*\r\n\r\n",
+        ] {
+            out.extend_from_slice(part.as_bytes());
+        }
+    }
+}
+
+/// What one task saw.
+#[derive(Default)]
+struct Seen {
+    latencies: Vec<u32>,
+    bad: u64,
+    /// Answers that were no success, by status; 0 where there was none.
+    statuses: BTreeMap<u16, u64>,
+    reopened: u64,
+}
+
+impl Load {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let dialer = Arc::new(Dialer::new(&self.url, &self.ca, self.sources)?);
+        let opening = Instant::now();
+        let mut groups = self.open(&dialer).await?;
+        let opened = opening.elapsed().as_secs_f64();
+        let active = groups.len().max(1);
+        let began = Instant::now();
+        let before = cpu::ticks(&self.pid);
+        let shared = Arc::new(Shared {
+            heads: self.heads()?,
+            next: AtomicU64::new(0),
+            last: self.requests.unwrap_or(u64::MAX),
+            until: match self.requests {
+                Some(_) => began + Duration::from_secs(24 * 3600),
+                None => began + Duration::from_secs_f64(self.seconds),
+            },
+            pause: self
+                .rate
+                .map(|rate| Duration::from_secs_f64(active as f64 / rate)),
+        });
+        let mut tasks = JoinSet::new();
+        for (number, group) in groups.drain(..).enumerate() {
+            let (shared, dialer) = (Arc::clone(&shared), Arc::clone(&dialer));
+            tasks.spawn(async move {
+                if let Some(pause) = shared.pause {
+                    // Spread over the interval, or they all arrive together.
+                    tokio::time::sleep(pause.mul_f64(number as f64 / active as f64)).await;
+                }
+                work(&shared, &dialer, group).await
+            });
+        }
+        let mut all = Seen::default();
+        let mut kept = Vec::new();
+        while let Some(done) = tasks.join_next().await {
+            let (seen, group) = done??;
+            all.latencies.extend(seen.latencies);
+            all.bad += seen.bad;
+            all.reopened += seen.reopened;
+            for (status, count) in seen.statuses {
+                *all.statuses.entry(status).or_default() += count;
+            }
+            kept.push(group);
+        }
+        let took = began.elapsed().as_secs_f64();
+        let used = (cpu::ticks(&self.pid) - before) as f64 * cpu::TICK_US;
+        drop(kept);
+        report(all, took, used, opened)
+    }
+
+    /// Opens the connections, in as many groups as requests are under way at a time.
+    async fn open(&self, dialer: &Arc<Dialer>) -> anyhow::Result<Vec<Vec<Connection>>> {
+        let active = self
+            .active
+            .unwrap_or(self.connections)
+            .clamp(1, self.connections);
+        let mut tasks = JoinSet::new();
+        for number in 0..active {
+            let share = (self.connections - number).div_ceil(active);
+            let dialer = Arc::clone(dialer);
+            tasks.spawn(async move {
+                let mut group = Vec::with_capacity(share);
+                for _ in 0..share {
+                    group.push(dialer.dial().await?);
+                }
+                anyhow::Ok(group)
+            });
+        }
+        let mut groups = Vec::new();
+        while let Some(group) = tasks.join_next().await {
+            groups.push(group??);
+        }
+        Ok(groups)
+    }
+
+    fn heads(&self) -> anyhow::Result<Heads> {
+        let lines = |path: &PathBuf| -> anyhow::Result<Vec<String>> {
+            let text = std::fs::read_to_string(path)?;
+            Ok(text.lines().map(|line| line.trim().to_owned()).collect())
+        };
+        let own = || {
+            let target = self.url.path_and_query().map_or("/", |t| t.as_str());
+            vec![target.to_owned()]
+        };
+        Ok(Heads {
+            targets: self.targets.as_ref().map_or_else(|| Ok(own()), lines)?,
+            host: self.url.authority().context("a host")?.to_string(),
+            tokens: lines(&self.tokens)?,
+        })
+    }
+}
+
+async fn work(
+    shared: &Shared,
+    dialer: &Dialer,
+    mut group: Vec<Connection>,
+) -> anyhow::Result<(Seen, Vec<Connection>)> {
+    let mut seen = Seen::default();
+    let mut head = Vec::with_capacity(4096);
+    let mut turn = 0;
+    while Instant::now() < shared.until {
+        let number = shared.next.fetch_add(1, Ordering::Relaxed);
+        if number >= shared.last {
+            break;
+        }
+        shared.heads.write(number, &mut head);
+        turn = (turn + 1) % group.len().max(1);
+        let connection = group.get_mut(turn).context("a connection")?;
         let sent = Instant::now();
-        sender.ready().await?;
-        let answer = sender.send_request(request).await?;
-        bad += u64::from(!answer.status().is_success());
-        answer.into_body().collect().await?;
+        let answered = connection.ask(&head).await;
         let took = sent.elapsed();
-        latencies.push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
-        if let Some(pause) = pause {
+        seen.latencies
+            .push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
+        let open = answered.as_ref().is_ok_and(|answer| answer.open);
+        let status = answered.map_or(0, |answer| answer.status);
+        if !(200..300).contains(&status) {
+            seen.bad += 1;
+            *seen.statuses.entry(status).or_default() += 1;
+        }
+        if !open {
+            *connection = dialer.dial().await?;
+            seen.reopened += 1;
+        }
+        if let Some(pause) = shared.pause {
             tokio::time::sleep(pause.saturating_sub(took)).await;
         }
     }
-    Ok((latencies, bad))
+    Ok((seen, group))
+}
+
+fn report(mut all: Seen, took: f64, used_us: f64, opened: f64) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    all.latencies.sort_unstable();
+    let count = all.latencies.len();
+    let at = |share: f64| {
+        let index = ((count as f64 * share) as usize).min(count.saturating_sub(1));
+        all.latencies.get(index).copied().unwrap_or_default()
+    };
+    let result = serde_json::json!({
+        "requests": count, "bad": all.bad, "bad_statuses": all.statuses, "reopened": all.reopened, "seconds": took,
+        "opened_seconds": opened, "rps": count as f64 / took,
+        "cpu_us": used_us / (count as f64).max(1.0),
+        "p50_us": at(0.50), "p90_us": at(0.90), "p99_us": at(0.99),
+    });
+    writeln!(std::io::stdout(), "{result}")?;
+    Ok(())
 }

@@ -1,9 +1,18 @@
-//! Parts of the side-by-side benchmark: a fixed upstream, the raw-hyper floor
-//! that every figure is a ratio to, and a load generator. All on loopback.
+//! Parts of the side-by-side benchmark: a fixed upstream, the raw-hyper floor that
+//! every figure is a ratio to (with layers that can be switched on), an external
+//! authorizer, a load generator, a minter of tokens and a writer of records.
 
+mod authz;
+mod connection;
+mod cpu;
 mod floor;
+mod layers;
 mod load;
+mod mint;
+mod policy;
+mod record;
 mod tls;
+mod token;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -20,46 +29,33 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Part {
-    /// Answers every request over TLS with the same kilobyte of JSON
+    /// Answers every request with the same kilobyte of JSON
     Upstream {
         #[arg(long)]
         listen: SocketAddr,
+        /// Serve plain HTTP here as well
+        #[arg(long)]
+        plain: Option<SocketAddr>,
         #[arg(long)]
         cert: PathBuf,
         #[arg(long)]
         key: PathBuf,
     },
-    /// Passes requests from TLS to TLS and does nothing else
-    Floor {
+    /// Passes requests from TLS to the upstream, through the layers that are named
+    Floor(floor::Floor),
+    /// Answers whether a request may pass, for a proxy that asks
+    Authz {
         #[arg(long)]
         listen: SocketAddr,
-        #[arg(long)]
-        cert: PathBuf,
-        #[arg(long)]
-        key: PathBuf,
-        #[arg(long)]
-        ca: PathBuf,
-        /// Authority of the upstream, such as `localhost:9001`
-        #[arg(long)]
-        upstream: String,
+        #[command(flatten)]
+        layers: layers::Named,
     },
     /// Sends GETs over keep-alive connections and prints one JSON object
-    Load {
-        #[arg(long)]
-        url: String,
-        #[arg(long)]
-        ca: PathBuf,
-        /// File holding the bearer token
-        #[arg(long)]
-        token: PathBuf,
-        #[arg(long, default_value_t = 32)]
-        connections: usize,
-        #[arg(long, default_value_t = 3.0)]
-        seconds: f64,
-        /// Requests a second in all; as fast as it goes when left out
-        #[arg(long)]
-        rate: Option<f64>,
-    },
+    Load(load::Load),
+    /// Mints tokens of many callers
+    Mint(mint::Mint),
+    /// Fills a decision log with copies of a gateway's records
+    Fill(record::Fill),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -67,24 +63,20 @@ fn main() -> anyhow::Result<()> {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    runtime.block_on(async {
-        match Cli::parse().part {
-            Part::Upstream { listen, cert, key } => upstream::serve(listen, &cert, &key).await,
-            Part::Floor {
-                listen,
-                cert,
-                key,
-                ca,
-                upstream,
-            } => floor::serve(listen, &cert, &key, &ca, upstream).await,
-            Part::Load {
-                url,
-                ca,
-                token,
-                connections,
-                seconds,
-                rate,
-            } => load::run(&url, &ca, &token, connections, seconds, rate).await,
+    match Cli::parse().part {
+        Part::Upstream {
+            listen,
+            plain,
+            cert,
+            key,
+        } => runtime.block_on(upstream::serve(listen, plain, &cert, &key)),
+        Part::Floor(floor) => runtime.block_on(floor.serve()),
+        Part::Authz { listen, layers } => {
+            let layers = layers.build()?;
+            runtime.block_on(authz::serve(listen, layers))
         }
-    })
+        Part::Load(load) => runtime.block_on(load.run()),
+        Part::Mint(mint) => mint.run(),
+        Part::Fill(fill) => fill.run(),
+    }
 }
