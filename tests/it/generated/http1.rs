@@ -77,35 +77,35 @@ const HEADERS: [(&str, Expect); 46] = [
     ("Connection: x, close\r\n", Hides), ("Connection: Transfer-Encoding\r\n", Passes),
 ];
 
-/// Ways to give the length `N` of a body.
+/// Ways to give the length `{n}` of a body.
 #[rustfmt::skip]
 const LENGTHS: [(&str, Expect); 44] = [
-    ("Content-Length: N\r\n", Passes), ("content-length:N\r\n", Passes), ("CONTENT-LENGTH:\t N \t\r\n", Passes),
-    ("Content-Length: 000N\r\n", Either), ("Content-Length: +N\r\n", Refused), ("Content-Length: -N\r\n", Refused),
-    ("Content-Length: 0xN\r\n", Refused), ("Content-Length: N.0\r\n", Refused), ("Content-Length: Ne0\r\n", Refused),
-    ("Content-Length: N;\r\n", Refused), ("Content-Length: ,N\r\n", Refused), ("Content-Length: N,\r\n", Refused),
-    ("Content-Length: N N\r\n", Refused), ("Content-Length: 0_N\r\n", Refused), ("Content-Length: \"N\"\r\n", Refused),
-    ("Content-Length: \u{b}N\r\n", Refused), ("Content-Length: \u{a0}N\r\n", Refused),
-    ("Content-Length:\r\n", Refused), ("Content-Length: N, N\r\n", Either), ("Content-Length: N, 0\r\n", Refused),
-    ("Content-Length: N\r\nContent-Length: N\r\n", Either), ("Content-Length: N\r\nContent-Length: 0\r\n", Refused),
-    ("Content-Length: 0\r\nContent-Length: N\r\n", Refused), ("Content-Length : N\r\n", Refused),
-    ("Content-Length:\r\n N\r\n", Refused), ("Content-Length: 18446744073709551616\r\n", Refused),
-    ("Content-Length: N\r\nTransfer-Encoding: chunked\r\n", Refused),
-    ("Transfer-Encoding: chunked\r\nContent-Length: N\r\n", Refused),
-    ("Content-Length: N\r\nTransfer-Encoding: Chunked\r\n", Refused),
-    ("Content-Length: N\r\nTransfer-Encoding: identity\r\n", Refused),
-    ("Content-Length: N\r\nTransfer-Encoding:\r\n", Refused),
-    ("Content-Length: N\r\nTransfer-Encoding: xchunked\r\n", Refused),
-    ("Content-Length: N\r\nTransfer-Encoding: chunked, identity\r\n", Refused),
-    ("Content-Length: N\r\nTransfer-Encoding: identity, chunked\r\n", Refused),
-    ("Content-Length: N\r\nTransfer-Encoding: \u{b}chunked\r\n", Refused),
-    ("Content-Length: N\r\nTransfer-Encoding: chunked\0\r\n", Refused),
-    ("Content-Length: N\r\nTransfer-Encoding : chunked\r\n", Refused),
-    ("Content-Length: N\r\nTransfer-Encoding:\r\n chunked\r\n", Refused),
-    ("Content-Length: N\r\nX: y\nTransfer-Encoding: chunked\r\n", Refused),
-    ("Content-Length: N\r\nX: y\rTransfer-Encoding: chunked\r\n", Refused),
-    ("Content-Length: N\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n", Refused),
-    ("Content-Length: N\r\n\0Transfer-Encoding: chunked\r\n", Refused),
+    ("Content-Length: {n}\r\n", Passes), ("content-length:{n}\r\n", Passes), ("CONTENT-LENGTH:\t {n} \t\r\n", Passes),
+    ("Content-Length: 000{n}\r\n", Either), ("Content-Length: +{n}\r\n", Refused), ("Content-Length: -{n}\r\n", Refused),
+    ("Content-Length: 0x{n}\r\n", Refused), ("Content-Length: {n}.0\r\n", Refused), ("Content-Length: {n}e0\r\n", Refused),
+    ("Content-Length: {n};\r\n", Refused), ("Content-Length: ,{n}\r\n", Refused), ("Content-Length: {n},\r\n", Refused),
+    ("Content-Length: {n} {n}\r\n", Refused), ("Content-Length: 0_{n}\r\n", Refused), ("Content-Length: \"{n}\"\r\n", Refused),
+    ("Content-Length: \u{b}{n}\r\n", Refused), ("Content-Length: \u{a0}{n}\r\n", Refused),
+    ("Content-Length:\r\n", Refused), ("Content-Length: {n}, {n}\r\n", Either), ("Content-Length: {n}, 0\r\n", Refused),
+    ("Content-Length: {n}\r\nContent-Length: {n}\r\n", Either), ("Content-Length: {n}\r\nContent-Length: 0\r\n", Refused),
+    ("Content-Length: 0\r\nContent-Length: {n}\r\n", Refused), ("Content-Length : {n}\r\n", Refused),
+    ("Content-Length:\r\n {n}\r\n", Refused), ("Content-Length: 18446744073709551616\r\n", Refused),
+    ("Content-Length: {n}\r\nTransfer-Encoding: chunked\r\n", Refused),
+    ("Transfer-Encoding: chunked\r\nContent-Length: {n}\r\n", Refused),
+    ("Content-Length: {n}\r\nTransfer-Encoding: Chunked\r\n", Refused),
+    ("Content-Length: {n}\r\nTransfer-Encoding: identity\r\n", Refused),
+    ("Content-Length: {n}\r\nTransfer-Encoding:\r\n", Refused),
+    ("Content-Length: {n}\r\nTransfer-Encoding: xchunked\r\n", Refused),
+    ("Content-Length: {n}\r\nTransfer-Encoding: chunked, identity\r\n", Refused),
+    ("Content-Length: {n}\r\nTransfer-Encoding: identity, chunked\r\n", Refused),
+    ("Content-Length: {n}\r\nTransfer-Encoding: \u{b}chunked\r\n", Refused),
+    ("Content-Length: {n}\r\nTransfer-Encoding: chunked\0\r\n", Refused),
+    ("Content-Length: {n}\r\nTransfer-Encoding : chunked\r\n", Refused),
+    ("Content-Length: {n}\r\nTransfer-Encoding:\r\n chunked\r\n", Refused),
+    ("Content-Length: {n}\r\nX: y\nTransfer-Encoding: chunked\r\n", Refused),
+    ("Content-Length: {n}\r\nX: y\rTransfer-Encoding: chunked\r\n", Refused),
+    ("Content-Length: {n}\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n", Refused),
+    ("Content-Length: {n}\r\n\0Transfer-Encoding: chunked\r\n", Refused),
     ("Transfer-Encoding: chunked\r\n", Refused), ("Transfer-Encoding: gzip, chunked\r\n", Refused),
 ];
 
@@ -209,9 +209,9 @@ impl Parts {
             part("Content-Type: application/json\r\n", Passes);
         }
         let chosen = self.length.filter(|_| !body.is_empty());
-        let (length, expected) = chosen.unwrap_or(("Content-Length: N\r\n", Passes));
+        let (length, expected) = chosen.unwrap_or(("Content-Length: {n}\r\n", Passes));
         if !body.is_empty() {
-            part(&length.replace('N', &announced.to_string()), expected);
+            part(&length.replace("{n}", &announced.to_string()), expected);
         }
         part("\r\n", if again { Either } else { Passes });
         part(

@@ -258,11 +258,10 @@ impl<'s> Lines<'s> {
             self.used += 1;
             let mark = Lines::mark(place);
             let got = match &case.how {
-                How::Ask(ask) if ask.pipelines() => {
+                How::Ask(_) if case.pipelines() => {
                     let mut group = vec![(place, case)];
-                    while let Some((place, case)) = cases.pop_front_if(
-                        |(_, case)| matches!(&case.how, How::Ask(ask) if ask.pipelines()),
-                    ) {
+                    while let Some((place, case)) = cases.pop_front_if(|(_, case)| case.pipelines())
+                    {
                         group.push((place, case));
                     }
                     self.pipeline(group, &mut outcomes, &mut cases);

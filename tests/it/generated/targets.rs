@@ -12,7 +12,7 @@ use super::stage::Stage;
 use crate::harness::repository;
 use spellings::{HEADERS, PIECES, QUERIES, SEGMENTS, TRAILS};
 
-use Expect::{Either, Passes, Refused};
+use Expect::{Either, Hides, Passes, Refused};
 
 /// One thing that is unusual about a target.
 #[derive(Clone, Debug)]
@@ -281,11 +281,20 @@ impl Making {
             target.push(b'/');
             target.extend(segment);
         }
-        for quirk in quirks {
-            if let Quirk::Trail((trail, expect)) = quirk {
-                target.extend(trail.bytes());
-                self.must(*expect);
-            }
+        // A second one could mend the first.
+        let trail = quirks.iter().find_map(|quirk| match quirk {
+            Quirk::Trail(trail) => Some(*trail),
+            _ => None,
+        });
+        if let Some((trail, expect)) = trail {
+            target.extend(trail.bytes());
+            self.must(expect);
+        }
+        // What is put beside dots may make a name of them.
+        let dots = |quirk: &&&Quirk| matches!(quirk, Quirk::Segment(_, (_, Refused)));
+        let beside = |quirk: &&&Quirk| matches!(quirk, Quirk::Piece(..) | Quirk::Trail(_));
+        if quirks.iter().any(|quirk| dots(&quirk)) && quirks.iter().any(|quirk| beside(&quirk)) {
+            self.must(Hides);
         }
         let (query, read, change) = quirks
             .iter()

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::case::Expect::{self, Either, Passes, Refused};
+use super::super::case::Expect::{self, Either, Hides, Passes, Refused};
 use super::{Quirk, Spelt};
 
 /// Writes a document, with what is unusual at the members that were chosen.
@@ -55,8 +55,8 @@ impl Writer<'_> {
                     // A name that is escaped and of another case at once is another name.
                     self.must(match how {
                         Spelt::Escaped => Passes,
-                        // An id that the model need not know.
-                        _ if name.ends_with("Id") => Either,
+                        // No id any more, where the model does not know it.
+                        _ if name.ends_with("Id") => Hides,
                         _ => Refused,
                     });
                     written = spelt(&written, *how);
