@@ -305,7 +305,7 @@ impl<'s> Lines<'s> {
         line.write(&bytes);
         let mut group = group.into_iter();
         let mut ended = false;
-        while let Some((place, case)) = group.next() {
+        for (place, case) in group.by_ref() {
             let (got, closes) = line.reply(false);
             ended = closes;
             let mark = Lines::mark(place);

@@ -156,10 +156,19 @@ fn case(row: &Listed, names: &[String], vault: u8, quirks: &[Quirk], http2: bool
         ask: Ask::new(http2, &row.method, ""),
         expect: Passes,
     };
-    // The method first: what others mean depends on it.
-    let rank = |quirk: &&Quirk| !matches!(quirk, Quirk::Method(_));
+    // The method first, and only one: what others mean depends on it. An extension takes
+    // the place of what stands before it, and of what would be wrong there.
+    let rank = |quirk: &&Quirk| match quirk {
+        Quirk::Method(_) => 0,
+        Quirk::Extension => 1,
+        _ => 2,
+    };
     let mut ordered: Vec<&Quirk> = quirks.iter().collect();
     ordered.sort_by_key(rank);
+    ordered.dedup_by_key(|quirk| match quirk {
+        Quirk::Method(_) => usize::MAX,
+        other => std::ptr::from_ref::<Quirk>(other).addr(),
+    });
     ordered.iter().for_each(|quirk| making.bend(quirk));
     making.finish(&ordered)
 }

@@ -257,7 +257,9 @@ fn altered(good: &str, text: &Text) -> String {
         let bytes = URL_SAFE_NO_PAD.decode(part).unwrap_or_default();
         let mut value: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         for (name, new) in patch.as_object().into_iter().flatten() {
-            value[name.as_str()] = new.clone();
+            if let Some(own) = value.as_object_mut() {
+                own.insert(name.clone(), new.clone());
+            }
         }
         URL_SAFE_NO_PAD.encode(value.to_string())
     };

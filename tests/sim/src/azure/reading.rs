@@ -310,7 +310,7 @@ mod tests {
         );
         assert_eq!(read.resource, item);
         assert_eq!(
-            read.deciding["/properties/objectType"],
+            read.deciding.get("/properties/objectType").unwrap(),
             "IaasVMBackupRequest"
         );
         let read = reading(&asked("DELETE", &item, "")).unwrap();
