@@ -7,6 +7,7 @@ mod authorization;
 mod command_line;
 mod configuration;
 mod doors;
+mod generated;
 mod idempotency;
 mod layout;
 mod long_running;

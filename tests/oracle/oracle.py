@@ -15,13 +15,18 @@ What must hold:
   4  every request under the reader identity is a GET that an observation of the same
      id lists, written before;
   5  nothing reaches Azure under no identity;
-  6  a decision that denies, or replays another, forwards nothing.
+  6  a decision that denies, or replays another, forwards nothing;
+  7  the emulator, by a parser of its own, reads every request under the operator
+     identity as the operation on the resource that its decision judged, finds in the
+     body the same deciding members, and calls nothing destructive that was recorded
+     as harmless.
 The guard identity counts where it carries a decision's id, and then as the operator.
 
 Exit codes: 0 all of it holds, 1 something does not, 2 cannot tell.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -31,6 +36,12 @@ from datetime import datetime, timedelta
 # How often a read may reach Azure under one decision.
 READ_TRIES = 3
 HEX64 = re.compile(r"[0-9a-f]{64}")
+HARMLESS = ("read", "validate", "snapshot", "protect")
+# Which classes fit what a protected item's body does. What nobody understands in it
+# makes it the worst that it could be.
+EFFECTS = {"stop": ("weaken",), "undelete": ("undelete", "weaken"), "protect": ("protect", "weaken")}
+# How polls of a running operation are recorded: their address is Azure's own.
+POLL = re.compile(r"Vaultgate/operations/.*/read")
 
 
 class Unusable(Exception):
@@ -123,6 +134,25 @@ def read_segment(path, first, last, found):
     return records
 
 
+def read_beside(log, record):
+    """The input of a decision; a long one stands beside the log by its digest."""
+    document = record.get("input") or {}
+    if "blob" not in document:
+        return document
+    path = os.path.join(log, "blobs", "sha256", str(document["blob"]).removeprefix("sha256:"))
+    data = read_bytes(path)
+    if f"sha256:{hashlib.sha256(data).hexdigest()}" != document["blob"]:
+        raise Unusable(f"{path} was changed")
+    return json.loads(data, object_pairs_hook=strict)
+
+
+def member(document, pointer):
+    """What a JSON pointer without escapes finds."""
+    for name in pointer.split("/")[1:]:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
+
+
 def by_id(records, kind, found):
     chosen = {}
     for record in records:
@@ -137,8 +167,9 @@ def by_id(records, kind, found):
 # --- the judgement --------------------------------------------------------------
 
 class Oracle:
-    def __init__(self, entries, records, found, slack):
+    def __init__(self, entries, records, found, slack, log):
         self.entries = entries
+        self.log = log
         self.found = found
         self.slack = timedelta(milliseconds=slack)
         self.decisions = by_id(records, "decision", found)
@@ -199,7 +230,38 @@ class Oracle:
             if planned.get(part) != entry.get(part):
                 said, sent = planned.get(part), entry.get(part)
                 self.wrong(entry, f"{part} is {sent!r}, seq {record['seq']} says {said!r}")
+        self.understood(entry, record)
         self.earlier(record, entry)
+
+    def understood(self, entry, record):
+        """The emulator read it as what was judged."""
+        judged, reading = read_beside(self.log, record), entry.get("reading")
+        seq, operation = record["seq"], member(judged, "/operation") or {}
+        if not isinstance(reading, dict):
+            return self.wrong(entry, f"the emulator knows no such operation, seq {seq} calls it "
+                                     f"{operation.get('name')!r}")
+        action = reading.get("action")
+        if POLL.fullmatch(str(operation.get("name"))):
+            if entry.get("method") != "GET" or not str(action).endswith("/read"):
+                self.wrong(entry, f"the emulator reads {action!r}, seq {seq} a poll")
+            return
+        if action != operation.get("name"):
+            self.wrong(entry, f"the emulator reads {action!r}, seq {seq} judged "
+                              f"{operation.get('name')!r}")
+        resource = member(judged, "/resource/id")
+        if not resource or resource.lower() != str(reading.get("resource")).lower():
+            self.wrong(entry, f"the emulator reads the resource {reading.get('resource')!r}, "
+                              f"seq {seq} judged {resource!r}")
+        for pointer, value in (reading.get("deciding") or {}).items():
+            seen = member(judged, f"/request/body{pointer}")
+            if seen != value or type(seen) is not type(value):
+                self.wrong(entry, f"the emulator reads {value!r} at {pointer}, seq {seq} judged "
+                                  f"{seen!r}")
+        kind, effect = operation.get("class"), reading.get("effect")
+        if reading.get("destructive") and kind in HARMLESS:
+            self.wrong(entry, f"the emulator calls it destructive, seq {seq} {kind!r}")
+        if effect and kind not in EFFECTS.get(effect, ()):
+            self.wrong(entry, f"the emulator reads the effect {effect!r}, seq {seq} says {kind!r}")
 
     def read(self, entry):
         self.reads += 1
@@ -235,8 +297,12 @@ def main():
     except Unusable as error:
         print(f"cannot tell: {error}", file=sys.stderr)
         return 2
-    oracle = Oracle(entries, records, found, options.clock_slack_ms)
-    oracle.judge()
+    oracle = Oracle(entries, records, found, options.clock_slack_ms, options.log)
+    try:
+        oracle.judge()
+    except (Unusable, ValueError) as error:
+        print(f"cannot tell: {error}", file=sys.stderr)
+        return 2
     for line in found:
         print(f"VIOLATION {line}")
     sent, decided = len(oracle.forwarded), len(oracle.decisions)

@@ -5,6 +5,7 @@ The journals and records beside this file were made by hand. What is doctored fu
 here (an altered body, a record too late, a gap in the log) starts from the honest ones.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -17,6 +18,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 RECORDS = os.path.join(HERE, "records")
 HONEST = os.path.join(HERE, "journals", "honest.json")
 DECISION = "0199a1b2-0000-7000-8000-000000000003"
+with open(os.path.join(RECORDS, "segments", f"{0:020}.jsonl"), encoding="utf-8") as records:
+    # What policy judged in the decision of that id.
+    INPUT = json.loads(records.read().splitlines()[4])["input"]
 
 
 def ask(journal, log=RECORDS):
@@ -87,6 +91,30 @@ class Journals(unittest.TestCase):
         ]:
             verdict = self.judged(lambda entries: entries[4].update({part: value}))
             self.caught(verdict, f"id {DECISION}: {part} is", "seq 4")
+
+    def test_a_request_that_the_emulator_reads_as_another_is_caught(self):
+        verdict = ask(os.path.join(HERE, "journals", "read-as-another.json"))
+        self.caught(verdict, "journal 4", "recoveryPoints/restore/action', seq 4 judged",
+                    "reads the resource", "'IaasVMRestoreRequest' at /properties/objectType")
+        backup = "/properties/objectType"
+        for change, words in [
+            ({"action": "Microsoft.RecoveryServices/vaults/read"}, "the emulator reads"),
+            ({"resource": "/subscriptions/other"}, "reads the resource"),
+            ({"deciding": {backup: "AzureWorkloadBackupRequest"}}, "AzureWorkloadBackupRequest"),
+            ({"deciding": {backup: None, "/properties/isRehydrate": False}}, "isRehydrate"),
+            ({"destructive": True}, "calls it destructive"),
+            ({"effect": "stop"}, "reads the effect 'stop'"),
+        ]:
+            verdict = self.judged(lambda entries: entries[4]["reading"].update(change))
+            self.caught(verdict, words, "seq 4")
+        for nothing in (None, "x"):
+            verdict = self.judged(lambda entries: entries[4].update(reading=nothing))
+            self.caught(verdict, "knows no such operation")
+        # A name in ARM has no case.
+        lower = json.loads(json.dumps(INPUT).lower())["resource"]
+        code, told = self.judged(
+            lambda entries: entries[4]["reading"].update(resource=lower["id"]))
+        self.assertEqual(code, 0, told)
 
     def test_a_record_after_the_fact_is_caught(self):
         early = {"at": "2026-11-23T03:00:02.199Z"}
@@ -168,6 +196,29 @@ class Logs(unittest.TestCase):
         code, told = ask(HONEST, self.log)
         self.assertEqual(code, 1, told)
         self.assertIn(f"a second decision {DECISION}", told)
+
+    def test_a_long_input_is_read_beside_the_log(self):
+        def beside(digest):
+            def change(lines):
+                record = json.loads(lines[4])
+                record["input"] = {"blob": digest, "bytes": 1}
+                lines[4] = json.dumps(record).encode() + b"\n"
+            return change
+
+        folder = os.path.join(self.log, "blobs", "sha256")
+        os.makedirs(folder)
+        text = json.dumps(INPUT).encode()
+        digest = hashlib.sha256(text).hexdigest()
+        with open(os.path.join(folder, digest), "wb") as file:
+            file.write(text)
+        self.lines(self.first, beside(f"sha256:{digest}"))
+        code, told = ask(HONEST, self.log)
+        self.assertEqual(code, 0, told)
+        with open(os.path.join(folder, digest), "wb") as file:
+            file.write(text.replace(b"backup/action", b"delete"))
+        self.assertEqual(ask(HONEST, self.log)[0], 2)
+        os.remove(os.path.join(folder, digest))
+        self.assertEqual(ask(HONEST, self.log)[0], 2)
 
     def test_a_member_named_twice_is_no_record(self):
         twice = b'"verdict":"deny","verdict":"allow"'

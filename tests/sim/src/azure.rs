@@ -11,6 +11,7 @@ mod jobs;
 mod operations;
 mod policies;
 mod protected_items;
+mod reading;
 mod recovery_points;
 mod regional;
 mod reply;
@@ -25,6 +26,8 @@ pub(crate) use data_protection::discrete_point;
 pub(crate) use guards::{guard_proxy, resource_guard};
 pub(crate) use jobs::Job;
 pub(crate) use operations::Operation;
+pub use reading::Reading;
+pub(crate) use reading::reading;
 
 use crate::journal::Identity;
 use crate::server::Asked;

@@ -14,6 +14,7 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::azure::Reading;
 use crate::digest::sha256_hex;
 
 /// Who a bearer token of the emulator's own minting stands for.
@@ -61,6 +62,9 @@ pub struct Entry {
     pub client_request_id: Option<String>,
     /// SHA-256 of the body's exact bytes, in hex; of the empty string without one.
     pub body_sha256: String,
+    /// What the emulator takes it for; nothing where it knows no such operation, and
+    /// outside ARM.
+    pub reading: Option<Reading>,
     /// Every header line as `[name, value]`; credentials as `sha256:<hex>`.
     pub headers: Vec<(String, String)>,
     /// When it arrived, by the wall clock.
@@ -76,6 +80,7 @@ pub(crate) struct Arrival<'a> {
     pub identity: Identity,
     pub headers: &'a HeaderMap,
     pub body: &'a [u8],
+    pub reading: Option<Reading>,
 }
 
 /// Headers whose value is a credential.
@@ -156,6 +161,7 @@ fn entry(seq: u64, arrival: &Arrival<'_>) -> Entry {
         identity: arrival.identity,
         client_request_id: header("x-ms-client-request-id"),
         body_sha256: sha256_hex(arrival.body),
+        reading: arrival.reading.clone(),
         headers: arrival
             .headers
             .iter()
@@ -199,6 +205,7 @@ mod tests {
             identity: Identity::Operator,
             headers,
             body,
+            reading: None,
         }
     }
 

@@ -32,6 +32,7 @@ mod tls;
 mod wire;
 mod world;
 
+pub use azure::Reading;
 pub use faults::{Fault, FaultKind, FaultRule, Match};
 pub use idp::{
     CONSOLE_AUDIENCE, DATA_AUDIENCE, DiscoveryState, Issuer, JwksState, PERSONAS, Persona,

@@ -127,6 +127,7 @@ async fn one(
         identity: asked.identity,
         headers: &asked.headers,
         body: &asked.body,
+        reading: (surface == "arm").then(|| azure::reading(&asked)).flatten(),
     })?;
     let fault = state
         .faults
