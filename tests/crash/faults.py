@@ -157,7 +157,9 @@ class Bench:
             told = self.world.console_text()[said:]
             hold(code is not None, f"it neither started nor ended:\n{told[-2000:]}")
             hold(code > 0, f"it ended with {code}:\n{told[-2000:]}")
-            hold("error" in told.lower(), f"it ended with {code} and without a reason:\n{told}")
+            why = [line for line in told.splitlines() if line.startswith("error: ")]
+            hold(why, f"it ended with {code} and without a reason:\n{told[-2000:]}")
+            self.why = why[-1]
             return False
         return True
 
@@ -181,7 +183,7 @@ def closes_log(fault, path):
     if path.startswith("log/segments"):
         return fault.kind in ("write", "sync", "rename", "truncate")
     spoilt = fault.kind == "sync" and fault.fault == "EIO"
-    return spoilt and path.startswith("log/") and not path.startswith("log/tile")
+    return spoilt and path.split("/")[0] == "log" and not path.startswith("log/tile")
 
 
 def reached(world):
@@ -274,8 +276,7 @@ def trial(bench, fault, dice, whole):
     met = meet(bench, fault, clients)
     end(bench, gently=dice.random() < 0.3)
     bench.shim.disarm()
-    hold(bench.start(shim=True), "without the fault it does not start:\n"
-         + bench.world.console_text()[-2000:])
+    hold(bench.start(shim=True), f"{met}; without the fault it does not start: {bench.why}")
     told = judge(bench, clients, whole)
     hold("panicked at" not in bench.world.console_text()[said:], "something panicked")
     return met and f"{met}; {told}"
@@ -324,6 +325,7 @@ def main():
     parser.add_argument("--trials", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=35.0)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--moment", choices=MOMENTS, help="only these")
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--part", default="1/1", help="with --full: every K-th trial, from the I-th")
     chosen = parser.parse_args()
@@ -335,6 +337,8 @@ def main():
         part, parts = map(int, chosen.part.split("/"))
         faults = itertools.islice(every(), part - 1, None, parts)
         seconds = float("inf")
+    if chosen.moment:
+        faults = (fault for fault in faults if fault.moment == chosen.moment)
     try:
         count = play(faults, dice, chosen.trials, seconds)
     except NotHere as why:
