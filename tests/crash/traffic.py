@@ -73,7 +73,7 @@ class Clients:
 
     def __init__(self, world, receipts, point):
         self.world, self.receipts = world, receipts
-        self.token = world.token("operator")
+        self.token, self.point = world.token("operator"), point
         self.requests = (read(), backup(), denied(), restore(point), unknown(), backup("vm4"))
         self.lock = threading.Lock()
         self.answered = 0
