@@ -113,6 +113,8 @@ class Bench:
         self.data = self.folder / "data"
         self.data.mkdir()
         self.world = None
+        # What the gateway said when it last did not start.
+        self.why = ""
         try:
             self.shim = Shim(self.folder, self.data)
             self.world = World({}, pathlib.Path(tempfile.mkdtemp(prefix="vaultgate-")))
@@ -276,7 +278,8 @@ def trial(bench, fault, dice, whole):
     met = meet(bench, fault, clients)
     end(bench, gently=dice.random() < 0.3)
     bench.shim.disarm()
-    hold(bench.start(shim=True), f"{met}; without the fault it does not start: {bench.why}")
+    up = bench.start(shim=True)
+    hold(up, f"{met}; without the fault it does not start: {bench.why}")
     told = judge(bench, clients, whole)
     hold("panicked at" not in bench.world.console_text()[said:], "something panicked")
     return met and f"{met}; {told}"

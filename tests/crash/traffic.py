@@ -108,6 +108,10 @@ class Clients:
 
     def go(self, enough, longest, least=0):
         """Load until it is enough, each client `least` requests at least."""
+        self.begin(enough, longest, least)()
+
+    def begin(self, enough, longest, least=0):
+        """The same, beginning now; returns what waits for its end."""
         end = time.monotonic() + longest
 
         def work(number):
@@ -125,8 +129,7 @@ class Clients:
         threads = [threading.Thread(target=work, args=(n,)) for n in range(self.WORKERS)]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        return lambda: [thread.join() for thread in threads]
 
     def check(self, soon):
         """Everybody was answered in time, and refused only by a stable reason."""
