@@ -118,6 +118,8 @@ class World:
         self.gateway = None
         self.console = None
         self.tls = None
+        # What the gateway's environment has besides this one's: a shim, say.
+        self.environment = {}
 
     # --- beginning and end -----------------------------------------------------
 
@@ -203,7 +205,8 @@ class World:
         self.console = open(self.folder / "gateway.out", "ab")
         command = [program("vaultgate"), "serve", "--config", self.env["VAULTGATE_CONFIG"]]
         self.gateway = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.console
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.console,
+            env={**os.environ, **self.environment},
         )
         ready = threading.Event()
         ended = threading.Event()
@@ -296,14 +299,19 @@ class World:
         finally:
             connection.close()
 
-    def metrics(self):
+    def admin(self, path):
+        """An answer of the admin address: `/metrics`, `/healthz` or `/readyz`."""
         parts = urllib.parse.urlsplit(self.env["VAULTGATE_ADMIN_URL"])
         connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE)
         try:
-            connection.request("GET", "/metrics")
-            return connection.getresponse().read()
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.headers, answer.read())
         finally:
             connection.close()
+
+    def metrics(self):
+        return self.admin("/metrics").body
 
     def console_text(self):
         """Everything that the gateway has said on both of its outputs."""

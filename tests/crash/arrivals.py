@@ -217,8 +217,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--trials", type=int, default=30)
     trials = parser.parse_args().trials
-    # Whoever ends this test must not leave a mount behind.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # Whoever ends this test must not leave a mount or changed knobs behind; after a SIGKILL
+    # the next run cleans up.
+    for ending in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(ending, lambda number, _: sys.exit(128 + number))
     try:
         disk = Disk()
     except NotHere as why:

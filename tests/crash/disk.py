@@ -13,16 +13,23 @@ flushes: no sync, no unmount, no writeback that comes by itself. So:
   an hour (`commit=`), and a rename flushes nothing (`noauto_da_alloc`).
 
 A disk that loses writes which it said to have done (no FLUSH was sent) is not imitated.
-Everything is undone by `close`, in whatever state it was left. Needs root.
+Everything is undone by `close`, in whatever state it was left. What a killed run could not undo
+stands in a note beside its files (`left`): the next run finds it and undoes it. Needs root.
 """
 
 import contextlib
+import fcntl
+import json
+import os
 import pathlib
 import shutil
 import subprocess
 import tempfile
 
 SIZE = 64 << 20
+PREFIX = "vaultgate-disk-"
+NOTE = "left.json"
+LOCK = "vaultgate-disk.lock"
 OPTIONS = "noatime,commit=3600,noauto_da_alloc"
 KNOBS = {"dirty_writeback_centisecs": "0", "dirty_expire_centisecs": "360000"}
 
@@ -46,7 +53,14 @@ class Disk:
 
     def __init__(self):
         self.undo = contextlib.ExitStack()
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="vaultgate-disk-"))
+        # One at a time: the knobs are the machine's, and a second run would take the first
+        # one's values for those to go back to.
+        lock = self.undo.enter_context(open(pathlib.Path(tempfile.gettempdir()) / LOCK, "w"))
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        clean_up()
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix=PREFIX))
+        self.knobs = {}
+        self.note()
         self.undo.callback(shutil.rmtree, self.folder, ignore_errors=True)
         self.image = self.folder / "disk.img"
         self.path = self.folder / "disk"
@@ -70,11 +84,21 @@ class Disk:
         """Sets one of the machine's knobs for as long as this lives, if it may be set."""
         try:
             before = knob.read_text()
+            # First: a kill in between must not leave a knob that nobody knows of.
+            self.knobs[str(knob)] = before
+            self.note()
             knob.write_text(value)
         except OSError:
             # The negative control tells whether it mattered.
             return
         self.undo.callback(knob.write_text, before)
+
+    def note(self):
+        """Writes down what must be undone if this process cannot do it."""
+        left = {"pid": os.getpid(), "began": began(os.getpid()), "knobs": self.knobs}
+        new = self.folder / "left.new"
+        new.write_text(json.dumps(left), encoding="utf-8")
+        new.rename(self.folder / NOTE)
 
     def mount(self, image, path, options, undo):
         try:
@@ -112,3 +136,39 @@ class Disk:
 
     def close(self):
         self.undo.close()
+
+
+def began(pid):
+    """When a process began, in ticks: a number that came round again is another process."""
+    try:
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return stat.rsplit(")", 1)[1].split()[19]
+
+
+def clean_up():
+    """Undoes what runs that were killed have left behind; those that live are let be."""
+    for note in pathlib.Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{NOTE}"):
+        try:
+            left = json.loads(note.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if began(left["pid"]) != left["began"]:
+            undo(note.parent, left["knobs"])
+
+
+def undo(folder, knobs):
+    """Unmounts what stands in the folder, frees its loop devices, puts the knobs back."""
+    for path in ("cut", "disk"):
+        # Lazily: a gateway that the killed run left may still have files open.
+        subprocess.run(["umount", "--lazy", folder / path], capture_output=True, check=False)
+    for image in folder.glob("*.img"):
+        listed = subprocess.run(["losetup", "--noheadings", "--output", "NAME", "-j", image],
+                                capture_output=True, text=True, check=False)
+        for device in listed.stdout.split():
+            subprocess.run(["losetup", "--detach", device], capture_output=True, check=False)
+    for knob, value in knobs.items():
+        with contextlib.suppress(OSError):
+            pathlib.Path(knob).write_text(value)
+    shutil.rmtree(folder, ignore_errors=True)
