@@ -172,7 +172,7 @@ impl Authenticator {
             None => self.verify(&credential, digest, presented.source).await?,
         };
         // Time and binding belong to the request, not to the token: never cached.
-        let now = self.clock.now();
+        let now = self.clock.latest();
         verified
             .check_time(now)
             .and_then(|()| self.bound(&verified, &credential, &presented, now))
@@ -205,7 +205,7 @@ impl Authenticator {
         let trusted = trusted.ok_or(refused::Failure::IssuerUnknown)?;
         // From here on it costs a signature check, perhaps a fetch.
         self.limit.check(source)?;
-        let verified = verify::verify(trusted, &token, self.clock.now()).await?;
+        let verified = verify::verify(trusted, &token, self.clock.latest()).await?;
         let verified = Arc::new(verified);
         self.verified.insert(digest, Arc::clone(&verified)).await;
         Ok(verified)

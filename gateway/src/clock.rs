@@ -83,12 +83,30 @@ impl Clock {
     /// How far the wall clock is from what it should show: Azure's last date, gone
     /// on by monotonic time. A step of this machine's clock shows at once.
     pub(crate) fn skew(&self) -> Duration {
-        let (then, at) = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let since = self.monotonic().saturating_duration_since(at);
-        match then.checked_add(since) {
-            Ok(expected) => self.now().duration_since(expected).unsigned_abs(),
-            Err(_) => Duration::MAX,
+        match self.expected() {
+            Some(expected) => self.now().duration_since(expected).unsigned_abs(),
+            None => Duration::MAX,
         }
+    }
+
+    /// The later of what the wall clock shows and what it should show: whatever has an
+    /// end is judged by it, so that no step back revives what has ended.
+    pub(crate) fn latest(&self) -> Timestamp {
+        let now = self.now();
+        self.expected().map_or(now, |expected| expected.max(now))
+    }
+
+    /// The earlier of the two: what is thrown away once it has ended is judged by it, so
+    /// that no step ahead throws away what is needed after the step back.
+    pub(crate) fn earliest(&self) -> Timestamp {
+        let now = self.now();
+        self.expected().map_or(now, |expected| expected.min(now))
+    }
+
+    fn expected(&self) -> Option<Timestamp> {
+        let (then, at) = *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        then.checked_add(self.monotonic().saturating_duration_since(at))
+            .ok()
     }
 
     fn of(source: Source) -> Clock {
@@ -144,5 +162,17 @@ mod tests {
         assert_eq!(clock.skew(), Duration::from_secs(3_607));
         clock.compare("not a date");
         assert_eq!(clock.skew(), Duration::from_secs(3_607));
+    }
+
+    #[test]
+    fn a_step_revives_nothing_and_throws_nothing_away() {
+        let clock = Clock::manual("2026-11-23T03:00:00Z".parse().unwrap());
+        clock.compare("Mon, 23 Nov 2026 03:00:00 GMT");
+        let true_time = clock.now();
+        for hours in [-1, 2] {
+            clock.step(SignedDuration::from_hours(hours));
+            let (first, last) = (true_time.min(clock.now()), true_time.max(clock.now()));
+            assert_eq!((clock.earliest(), clock.latest()), (first, last));
+        }
     }
 }

@@ -230,7 +230,7 @@ async fn housekeeping(pipeline: Arc<Pipeline>, mut stop: watch::Receiver<bool>) 
         if let Err(error) = pipeline.activity.save(&pipeline.store, now).await {
             tracing::warn!(%error, "counters were not saved; the log has them");
         }
-        if let Err(error) = pipeline.idempotency.sweep(now).await {
+        if let Err(error) = pipeline.idempotency.sweep(pipeline.clock.earliest()).await {
             tracing::warn!(%error, "expired keys were not removed");
         }
     }

@@ -223,6 +223,9 @@ def read_anchors(path):
             lines = file.read().split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise Unusable(f"anchor file {path}: {error}") from error
+    # Half a line at the end, from a writer that was stopped, anchors nothing.
+    if len(lines) > 1 and (lines[-1].startswith("checkpoint ") or "checkpoint ".startswith(lines[-1])):
+        lines.pop()
     anchors, at = [], 0
     while at < len(lines):
         line, start = lines[at], at

@@ -18,7 +18,7 @@ const HEADER: &str = "x-vaultgate-receipt:";
 /// What the one-line form begins with.
 const ONE_LINE: &str = "checkpoint ";
 /// Longest anchor file that is read.
-const MAX_FILE: u64 = 64 << 20;
+const MAX_FILE: u64 = 256 << 20;
 
 /// Something kept outside the log that it can be held against.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,11 +75,22 @@ pub fn read(path: &Path) -> Result<Vec<Anchor>, AnchorError> {
         return Err(AnchorError::TooLong(path.to_owned()));
     }
     let text = fs::read_to_string(path).map_err(file_error)?;
-    parse(&text).map_err(|(line, reason)| AnchorError::Malformed {
+    parse(without_torn_line(&text)).map_err(|(line, reason)| AnchorError::Malformed {
         path: path.to_owned(),
         line,
         reason,
     })
+}
+
+/// A writer that was stopped leaves half of its line at the end of the file: that one
+/// anchors nothing, and what stands above it still does. Half a signature can look like a
+/// whole one, so no line counts without its end; one that stands alone is an error, or an
+/// anchor, as it reads.
+fn without_torn_line(text: &str) -> &str {
+    match text.rsplit_once('\n') {
+        Some((whole, last)) if last.starts_with(ONE_LINE) || ONE_LINE.starts_with(last) => whole,
+        _ => text,
+    }
 }
 
 /// Reads the anchors in a text; the error tells the line.
@@ -130,7 +141,7 @@ fn receipt(line: &str, next: &str) -> Option<Receipt> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-    use super::{Anchor, parse};
+    use super::{Anchor, parse, read};
     use crate::checkpoint::TreeHead;
     use crate::key::SigningKey;
     use crate::record::Receipt;
@@ -182,6 +193,30 @@ mod tests {
                 .all(|anchor| anchor.origin() == "log.example")
         );
         assert!(parse("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn half_a_line_at_the_end_of_a_file_hides_nothing_above_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("anchor");
+        let line = format!("checkpoint {}\n", note(3).trim_end().replace('\n', " | "));
+        let places = line.char_indices().map(|(place, _)| place);
+        for cut in places.filter(|place| *place > 0 && *place < line.len()) {
+            std::fs::write(&path, format!("{line}{}", line.get(..cut).unwrap())).unwrap();
+            assert_eq!(read(&path).unwrap().len(), 1, "{cut}");
+        }
+        std::fs::write(&path, format!("{line}{}", line.trim_end())).unwrap();
+        assert_eq!(read(&path).unwrap().len(), 1, "no end, so it may be half");
+        std::fs::write(&path, line.trim_end()).unwrap();
+        assert_eq!(read(&path).unwrap().len(), 1);
+        for malformed in [
+            "checkpoint nothing\n",
+            "rubbish",
+            "checkpoint nothing\ncheckp",
+        ] {
+            std::fs::write(&path, format!("{line}{malformed}")).unwrap();
+            assert!(read(&path).is_err(), "{malformed}");
+        }
     }
 
     #[test]

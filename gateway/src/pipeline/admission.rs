@@ -60,7 +60,7 @@ impl Pipeline {
 
     /// Refuses a request whose token ended while it waited for facts or for its vault.
     pub(super) fn still_authenticated(&self, trail: &Trail) -> Result<(), Box<Refusal>> {
-        let now = self.clock.now();
+        let now = self.clock.latest();
         match trail.proof.as_ref().map(|proof| proof.still_good(now)) {
             Some(Err(error)) => Err(self.unauthenticated(&error)),
             _ => Ok(()),

@@ -276,13 +276,16 @@ impl Pipeline {
             let status = http::StatusCode::METHOD_NOT_ALLOWED;
             return Err(refuse("method-unknown", status, message));
         }
-        let handle = self.custody.unseal(sealed, arrival.at).map_err(|error| {
-            let (reason, status) = match error {
-                HandleError::Unknown => ("handle-unknown", http::StatusCode::NOT_FOUND),
-                HandleError::Expired(_) => ("handle-expired", http::StatusCode::GONE),
-            };
-            refuse(reason, status, error.to_string())
-        })?;
+        let handle = self
+            .custody
+            .unseal(sealed, self.clock.latest())
+            .map_err(|error| {
+                let (reason, status) = match error {
+                    HandleError::Unknown => ("handle-unknown", http::StatusCode::NOT_FOUND),
+                    HandleError::Expired(_) => ("handle-expired", http::StatusCode::GONE),
+                };
+                refuse(reason, status, error.to_string())
+            })?;
         if handle.principal != crate::digest::sha256_hex(caller.key().as_bytes()) {
             let message = "this operation was started by somebody else".to_owned();
             let status = http::StatusCode::FORBIDDEN;
