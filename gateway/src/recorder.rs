@@ -248,7 +248,8 @@ impl Recorder {
     ) -> Result<Receipt, RecordError> {
         let began = self.clock.monotonic();
         let (told, durable) = oneshot::channel();
-        self.enqueue(kind, id, record, priority, move |result| {
+        let entry = entry(kind, id, record)?;
+        self.log.append(entry, priority, move |result| {
             // Nobody listening any more means the caller has gone; the record stays.
             let _ = told.send(result);
         })?;
@@ -273,29 +274,35 @@ impl Recorder {
     /// Writes a record that nobody waits for: an outcome, an aggregate. A failure
     /// is loud, and the intent without an outcome stays visible in the log.
     pub(crate) fn note<T: Serialize>(&self, kind: Kind, id: Uuid, record: &T) {
-        let noted = self.enqueue(kind, id, record, Priority::Restore, move |result| {
-            if let Err(error) = result {
-                tracing::error!(%error, record = %id, "a record was not written");
-            }
+        let noted = entry(kind, id, record).and_then(|entry| {
+            let done = move |result| loud(id, result);
+            Ok(self.log.append(entry, Priority::Restore, done)?)
         });
-        if let Err(error) = noted {
-            tracing::error!(%error, record = %id, "a record was not written");
-        }
+        loud(id, noted);
     }
 
-    fn enqueue<T: Serialize>(
-        &self,
-        kind: Kind,
-        id: Uuid,
-        record: &T,
-        priority: Priority,
-        done: impl FnOnce(Result<Receipt, AppendError>) + Send + 'static,
-    ) -> Result<(), RecordError> {
-        let entry = Entry {
-            kind,
-            id: id.to_string(),
-            fields: Members::of(record).map_err(AppendError::from)?,
-        };
-        Ok(self.log.append(entry, priority, done)?)
+    /// The same for what changed nothing: it waits a moment for others to be written
+    /// with. A crash in that moment leaves a read without its outcome.
+    pub(crate) fn note_soon<T: Serialize>(&self, kind: Kind, id: Uuid, record: &T) {
+        let noted = entry(kind, id, record).and_then(|entry| {
+            let done = move |result| loud(id, result);
+            Ok(self.log.append_soon(entry, Priority::Restore, done)?)
+        });
+        loud(id, noted);
+    }
+}
+
+fn entry<T: Serialize>(kind: Kind, id: Uuid, record: &T) -> Result<Entry, RecordError> {
+    Ok(Entry {
+        kind,
+        id: id.to_string(),
+        fields: Members::of(record).map_err(AppendError::from)?,
+    })
+}
+
+/// Says that a record which nobody waits for is not there.
+fn loud<T, E: std::fmt::Display>(id: Uuid, written: Result<T, E>) {
+    if let Err(error) = written {
+        tracing::error!(%error, record = %id, "a record was not written");
     }
 }

@@ -211,12 +211,35 @@ impl DecisionLog {
         priority: Priority,
         done: impl FnOnce(Result<Receipt, AppendError>) + Send + 'static,
     ) -> Result<(), AppendError> {
+        self.enqueue(entry, priority, true, done)
+    }
+
+    /// The same for a record that nobody waits for: it goes with the next that somebody
+    /// does, or within some 25 ms.
+    pub fn append_soon(
+        &self,
+        entry: Entry,
+        priority: Priority,
+        done: impl FnOnce(Result<Receipt, AppendError>) + Send + 'static,
+    ) -> Result<(), AppendError> {
+        self.enqueue(entry, priority, false, done)
+    }
+
+    fn enqueue(
+        &self,
+        entry: Entry,
+        priority: Priority,
+        urgent: bool,
+        done: impl FnOnce(Result<Receipt, AppendError>) + Send + 'static,
+    ) -> Result<(), AppendError> {
         entry.check()?;
-        self.shared.push(Pending {
+        let done = Box::new(done);
+        let pending = Pending {
             entry,
             priority,
-            done: Box::new(done),
-        })
+            done,
+        };
+        self.shared.push(pending, urgent)
     }
 
     /// Signs a checkpoint over everything durable now and puts it beside the log.

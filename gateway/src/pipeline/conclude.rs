@@ -20,6 +20,7 @@ use crate::custody::rewrite::{local_part, next_link};
 use crate::custody::{Handle, PREFIX};
 use crate::idempotency::{StoredReply, Ticket};
 use crate::listener::Answer;
+use crate::recorder::Recorder;
 use crate::refusal::{DECISION_ID, RECEIPT, Refusal, VERDICT, Verdict};
 use crate::upstream::{self, ForwardResult, UpstreamAnswer};
 
@@ -120,7 +121,12 @@ impl Pipeline {
             }),
             problem,
         };
-        self.recorder.note(Kind::Outcome, Uuid::now_v7(), &record);
+        let note = if asked.changes() {
+            Recorder::note
+        } else {
+            Recorder::note_soon
+        };
+        note(&self.recorder, Kind::Outcome, Uuid::now_v7(), &record);
         if let (Some(target), true) = (target, asked.changes()) {
             self.watcher.add(trail.id, target);
         }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 use vaultgate_decision_log::{
-    AppendError, DecisionLog, Entry, Kind, LogOptions, Priority, SigningKey,
+    AppendError, DecisionLog, Entry, Kind, LogOptions, Members, Priority, SigningKey,
 };
 
 /// Members that the log itself writes.
@@ -46,7 +46,7 @@ impl Records {
         let entry = Entry {
             kind: Kind::Decision,
             id: Uuid::now_v7().to_string(),
-            fields: fields.to_string(),
+            fields: Members::of(&fields)?,
         };
         let (done, durable) = oneshot::channel();
         self.0.append(entry, Priority::Normal, move |result| {
@@ -105,12 +105,12 @@ impl Template {
         })
     }
 
-    fn copy(&self, id: &str) -> Entry {
-        Entry {
+    fn copy(&self, id: &str) -> anyhow::Result<Entry> {
+        Ok(Entry {
             kind: self.kind,
             id: id.to_owned(),
-            fields: self.parts.join(id),
-        }
+            fields: Members::parse(self.parts.join(id))?,
+        })
     }
 }
 
@@ -127,7 +127,7 @@ impl Fill {
         while written < self.size {
             let id = Uuid::now_v7().to_string();
             for template in &templates {
-                append(&log, template.copy(&id))?;
+                append(&log, template.copy(&id)?)?;
                 written += 1;
             }
         }

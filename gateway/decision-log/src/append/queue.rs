@@ -56,9 +56,15 @@ pub(super) struct Work {
 struct Queue {
     work: Work,
     bytes: usize,
+    /// Whether somebody waits for what is queued.
+    urgent: bool,
     idle: bool,
     closed: bool,
 }
+
+/// How long records that nobody waits for may wait for company: each sync that they
+/// share is one that a caller does not stand behind.
+const SOON: Duration = Duration::from_millis(25);
 
 /// State shared by callers and threads.
 pub(super) struct Shared {
@@ -84,8 +90,9 @@ impl Shared {
         }
     }
 
-    /// Takes a record into the queue, or refuses it at once.
-    pub(super) fn push(&self, pending: Pending) -> Result<(), AppendError> {
+    /// Takes a record into the queue, or refuses it at once. One that is not `urgent` is
+    /// written with the next that is, or soon.
+    pub(super) fn push(&self, pending: Pending, urgent: bool) -> Result<(), AppendError> {
         self.usable()?;
         let normal = pending.priority == Priority::Normal;
         if normal && self.spares.short() {
@@ -107,6 +114,7 @@ impl Shared {
         }
         queue.bytes += weight;
         queue.work.entries.push(pending);
+        queue.urgent |= urgent;
         self.rouse(queue);
         Ok(())
     }
@@ -119,6 +127,7 @@ impl Shared {
             return Err(AppendError::Closed);
         }
         queue.work.commands.push(command);
+        queue.urgent = true;
         self.rouse(queue);
         Ok(())
     }
@@ -129,13 +138,15 @@ impl Shared {
         if !queue.closed {
             queue.closed = true;
             queue.work.closing = Some(reply);
+            queue.urgent = true;
         }
         self.rouse(queue);
     }
 
-    /// Wakes the log thread only if it sleeps: no system call on a busy log.
+    /// Wakes the log thread only if it sleeps, and once: no system call on a busy log.
     fn rouse(&self, mut queue: std::sync::MutexGuard<'_, Queue>) {
-        let idle = std::mem::take(&mut queue.idle);
+        let first = queue.urgent || queue.work.entries.len() == 1;
+        let idle = first && std::mem::take(&mut queue.idle);
         drop(queue);
         if idle {
             self.wake.notify_one();
@@ -154,7 +165,16 @@ impl Shared {
             queue = waited.unwrap_or_else(PoisonError::into_inner).0;
             queue.idle = false;
         }
+        if !queue.urgent && !empty(&queue.work) {
+            queue.idle = true;
+            let waited = self
+                .wake
+                .wait_timeout_while(queue, SOON, |queue| !queue.urgent);
+            queue = waited.unwrap_or_else(PoisonError::into_inner).0;
+            queue.idle = false;
+        }
         queue.bytes = 0;
+        queue.urgent = false;
         std::mem::take(&mut queue.work)
     }
 

@@ -105,6 +105,33 @@ fn an_entry_that_is_no_record_is_refused_and_takes_no_place() {
 }
 
 #[test]
+fn what_nobody_waits_for_is_written_soon_and_in_its_turn() {
+    let test = TestLog::new();
+    let log = test.open();
+    let (told, answers) = std::sync::mpsc::channel();
+    let soon = |n: u64| {
+        let told = told.clone();
+        log.append_soon(TestLog::entry(n, 1), Priority::Restore, move |result| {
+            told.send(result.unwrap().index).unwrap();
+        })
+        .unwrap();
+    };
+    let patience = Duration::from_secs(60);
+    soon(0);
+    assert_eq!(answers.recv_timeout(patience), Ok(0), "alone");
+    soon(1);
+    soon(2);
+    assert_eq!(test.append(&log, 3, Priority::Normal).unwrap().index, 3);
+    assert_eq!(
+        answers.try_iter().collect::<Vec<_>>(),
+        [1, 2],
+        "with another"
+    );
+    soon(4);
+    assert_eq!(log.close().unwrap().head.size, 5, "at the end");
+}
+
+#[test]
 fn a_full_queue_refuses_and_drops_nothing() {
     let test = TestLog::new();
     test.options.lock().unwrap().queue_bytes = 400_000;
