@@ -60,6 +60,19 @@ class Scene:
             sys.exit(f"vaultgate-bench {words[0]}: {done.stderr.strip()}")
 
 
+def denials(gateway, most=5):
+    """What the log says of requests that were denied: why a load met refusals."""
+    found = []
+    for path in sorted(pathlib.Path(gateway.env["VAULTGATE_LOG_DIR"], "segments").glob("*.jsonl")):
+        with open(path, "rb") as lines:
+            for line in lines:
+                if b'"verdict":"deny"' in line and len(found) < most:
+                    record = json.loads(line)
+                    record.pop("input", None)
+                    found.append(json.dumps(record))
+    return found
+
+
 def template(gateway):
     """A decision and its outcome, as this gateway writes them."""
     if gateway.send(target(), gateway.token) != 200:

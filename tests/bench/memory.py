@@ -89,6 +89,8 @@ def main():
                             round(settled(gateway.pid), 2), round(pss_mib([gateway.pid]), 2)])
             print(f"{samples[-1][0]:>9} requests: {samples[-1][1]:.2f} MiB of its own, "
                   f"{samples[-1][2]:.2f} MiB PSS", flush=True)
+        for record in fixture.denials(gateway) if bad else []:
+            print(f"denied: {record}")
     grown = grown_mib(samples)
     fine = grown <= LIMIT and bad == 0
     print(f"grew by {grown:+.2f} MiB over {samples[-1][0]} requests (at most {LIMIT}); {bad} bad answers")
