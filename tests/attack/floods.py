@@ -10,6 +10,7 @@ and holds 10,000 idle connections instead of 1,000.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -24,7 +25,7 @@ import crowd  # noqa: E402
 import records  # noqa: E402
 import slow  # noqa: E402
 from frames import CALM, FLOODS  # noqa: E402
-from stage import Stage, compared, hold  # noqa: E402
+from stage import Stage, hold  # noqa: E402
 from world import UNLIMITED, World  # noqa: E402
 
 # Those who stall are given up sooner, so that the run is not spent waiting.
@@ -35,14 +36,15 @@ QUICK = ("[listener]\n", f'[listener]\nhandshake_timeout = "{TIMEOUT}s"\n'
 RATES = UNLIMITED[:UNLIMITED.index("[limits.connections]")]
 # The gateway PINGs an HTTP/2 connection after 20 s and waits 20 s for the answer.
 UNHEARD = 45
-# Habits that only the PINGs end, or that take as long: they go on beside everything else.
+# Habits that only the PINGs end, or that take as long: they go on beside everything else,
+# on a gateway of their own, whose memory they may take without being mistaken for others.
 LASTING = ("headers-unfinished-h2", "mute-h2", "answer-unread", "answer-unread-h2", "answers-unread-h2")
 SLACK = 2.0
-# Fewer frames than this in a flood would be no flood.
-FLOODING = 1_000
 # A large answer that Azure gives.
 LARGE = json.dumps({"value": [{"id": "x" * 900}] * 950})
 MEBIBYTES_OF_CROWDS = 32
+# What answers that nobody reads may take: some 280 were asked for, of 0.9 MiB each.
+MEBIBYTES_OF_ANSWERS = 384
 
 
 class Report:
@@ -71,8 +73,7 @@ class Report:
 
 def flooded(flood):
     def judge(told):
-        least = FLOODING if "bomb" not in flood.stream.__name__ else 100
-        hold(told["units"] + told["answers"] >= least, f"this was no flood: {told}")
+        hold(told["units"] >= flood.least, f"this was no flood: {told}")
         if flood.ended:
             # The last connections may be cut off by the end of the attack itself.
             hold(told["closed"] >= told["opened"] - 4 and told["closed"], f"not closed: {told}")
@@ -91,10 +92,6 @@ def served(told):
     hold(told.get("version") == "TLSv1.3" and told.get("status") == 401, f"not served: {told}")
 
 
-def served_or_refused(told):
-    hold("refused" in told or (told["version"] == "TLSv1.3" and told["status"] == 401), f"{told}")
-
-
 def refused(told):
     hold("refused" in told, f"not refused: {told}")
 
@@ -110,12 +107,12 @@ def cut(told):
 
 
 TRICKS = {
-    "hello-in-records-of-a-byte": served_or_refused,
+    "hello-in-records-of-a-byte": served,
     "hello-in-segments-of-a-byte": served,
     "tls12-hello": refused_version,
     "tls12-hello-in-records-of-a-byte": refused_version,
     "request-in-records-of-a-byte": served,
-    "records-of-a-byte": lambda told: hold(told["closed"] or told["units"] >= FLOODING, f"{told}"),
+    "records-of-a-byte": lambda told: hold(told["closed"] or told["units"] >= 1_000, f"{told}"),
     "certificate-large": refused,
 }
 
@@ -137,9 +134,19 @@ def tricks(stage, report):
                     else crowd.told(stage.start(name, seconds=seconds), judge))
 
 
-def lasting(stage, report):
-    return {name: stage.start(name, seconds=UNHEARD, connections=2)
-            for name in LASTING if report.wants(name)}
+@contextlib.contextmanager
+def lasting(chosen, report):
+    """The lasting habits from here to the end of the block, where they are judged."""
+    names = [name for name in LASTING if report.wants(name)]
+    if not names:
+        yield
+        return
+    with quick_world() as world, Stage.on(world, chosen.seconds, chosen.seconds / 2) as stage:
+        together = crowd.Together(stage, names, seconds=UNHEARD, connections=2)
+        yield
+        for name in names:
+            report.case(name, lambda: crowd.told(together.attacks[name], put_up_with(UNHEARD)))
+        report.case("lasting-clients-together", lambda: together.judged(MEBIBYTES_OF_ANSWERS))
 
 
 def habits(stage, report):
@@ -153,19 +160,23 @@ def habits(stage, report):
     report.case("slow-clients-together", lambda: together.judged(MEBIBYTES_OF_CROWDS))
 
 
-def with_quick_timeouts(chosen, report):
+@contextlib.contextmanager
+def quick_world():
+    """A gateway that gives up stalled clients soon, and an Azure that has large answers."""
     with World.start(extra=RATES, replace=[QUICK]) as world:
         large = {"kind": "wrong-body", "body": LARGE, "content_type": "application/json"}
         world.control("POST", "faults", {"match": {"path_contains": "backupJobs"}, "fault": large})
+        yield world
+
+
+def with_quick_timeouts(chosen, report):
+    with quick_world() as world:
         with Stage.on(world, chosen.seconds, chosen.seconds / 2) as stage:
             began = time.monotonic()
-            stalled = lasting(stage, report)
             floods(stage, report)
             tricks(stage, report)
             habits(stage, report)
             report.case("connections-over-the-cap", lambda: crowd.capped(stage))
-            for name, attack in stalled.items():
-                report.case(name, lambda: crowd.told(attack, put_up_with(UNHEARD)))
             whole = stage.steady.window(began, time.monotonic())
             report.case("no honest request failed in all this", lambda: (
                 hold(not whole.errors, f"it met {whole.errors[:5]}"), str(whole))[1])
@@ -183,13 +194,14 @@ def main():
     # Both ends of every connection are on this machine; children inherit the limit.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with_quick_timeouts(chosen, report)
     count = 10_000 if chosen.full else 1_000
-    if most < count + 1_000:
-        print(f"not run: {count} idle connections need more than {most} descriptors")
-        report.failed += bool(os.environ.get("CI"))
-    else:
-        crowd.idle(count, RATES, report)
+    with lasting(chosen, report):
+        with_quick_timeouts(chosen, report)
+        if most < count + 1_000:
+            print(f"not run: {count} idle connections need more than {most} descriptors")
+            report.failed += bool(os.environ.get("CI"))
+        else:
+            crowd.idle(count, RATES, report)
     print(f"floods: {report.passed} passed, {report.failed} failed")
     return 0 if report.failed == 0 and report.passed else 1
 

@@ -19,8 +19,8 @@ from world import API, VAULT, item  # noqa: E402
 
 DATA, PRIORITY, PING, WINDOW_UPDATE, CONTINUATION, UNKNOWN = 0, 2, 6, 8, 9, 0xEE
 END_HEADERS = 0x4
-# GOAWAY codes that say "you are abusing this connection".
-CALM, PROTOCOL, FLOW, CLOSED = 11, 1, 3, 5
+# The GOAWAY code that says "you are abusing this connection": ENHANCE_YOUR_CALM.
+CALM = 11
 # Units in one write: enough to keep the gateway busy, little enough to stop in time.
 BATCH = 500
 HELLO = PREFACE + frame(SETTINGS, 0, 0)
@@ -60,6 +60,7 @@ def rapid_reset(authority, token):
 
 
 def rapid_reset_stranger(authority, _):
+    """The same by a client without a token."""
     return rapid_reset(authority, None)
 
 
@@ -172,11 +173,15 @@ def unknown(_, __):
 
 @dataclass
 class Flood:
-    """A flood, whether the client reads, and whether the gateway must end the connection."""
+    """A flood, and what makes it one."""
 
     stream: object
+    # Whether the gateway must end the connection.
     ended: bool
+    # Whether the client reads what it is answered.
     reads: bool = True
+    # Fewer units than this were no flood.
+    least: int = 1_000
 
 
 # `ended` is True where the attack is no use of HTTP/2 at all; elsewhere the connection may
@@ -196,7 +201,7 @@ FLOODS = {
     "ping-unread": Flood(ping, False, reads=False),
     "empty-data": Flood(empty_data, False),
     "empty-data-read": Flood(empty_data_read, False),
-    "hpack-bomb": Flood(hpack_bomb, False),
+    "hpack-bomb": Flood(hpack_bomb, False, least=100),
     "window-update": Flood(window_update, False),
     "priority": Flood(priority, False),
     "unknown-frames": Flood(unknown, False),

@@ -15,7 +15,6 @@ from pump import authority, context, dial
 from wire import frame
 
 HANDSHAKE, CHANGE, ALERT = 22, 20, 21
-VERSION_REFUSED = 70
 
 
 def record(kind, payload):
@@ -23,12 +22,13 @@ def record(kind, payload):
 
 
 def crumbs(data):
-    """Every record of these bytes as records of one byte."""
+    """Every handshake record of these bytes as records of one byte; sealed ones stay whole."""
     at, out = 0, []
     while at < len(data):
         size = int.from_bytes(data[at + 3:at + 5], "big")
-        payload = data[at + 5:at + 5 + size]
-        out += [data[at:at + 3] + b"\0\1" + payload[n:n + 1] for n in range(size)]
+        whole, payload = data[at:at + 5 + size], data[at + 5:at + 5 + size]
+        cut = whole[0] == HANDSHAKE
+        out += [whole[:3] + b"\0\1" + payload[n:n + 1] for n in range(size)] if cut else [whole]
         at += 5 + size
     return out
 
@@ -40,7 +40,7 @@ class Client:
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         trusting = trusting or context(job["ca"], "http/1.1")
         self.tls = trusting.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
-        self.cut = cut
+        self.cut, self.host = cut, authority(job["url"])
         self.socket = dial(job["url"], job["source"], timeout=5)
 
     def flush(self):
@@ -64,14 +64,10 @@ class Client:
 
     def ask(self, one_by_one=False):
         """A request of a stranger; the status of its answer."""
-        asked = f"GET / HTTP/1.1\r\nHost: {authority_of(self)}\r\nConnection: close\r\n\r\n".encode()
+        asked = f"GET / HTTP/1.1\r\nHost: {self.host}\r\nConnection: close\r\n\r\n".encode()
         for piece in ([asked[n:n + 1] for n in range(len(asked))] if one_by_one else [asked]):
             self.until(lambda piece=piece: self.tls.write(piece))
         return int(self.until(lambda: self.tls.read(65_536)).split(b" ")[1])
-
-
-def authority_of(client):
-    return f"localhost:{client.socket.getpeername()[1]}"
 
 
 def shake_hands(job, trusting, cut, **asking):

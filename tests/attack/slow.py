@@ -93,7 +93,6 @@ HABITS = {
     "mute-h2": Habit(protocol="h2", opening=lambda job: HELLO),
     "answer-unread": Habit(opening=listings, reads=False),
     "answer-unread-h2": Habit(protocol="h2", opening=unread_stream, pongs=True),
-    "idle-h2": Habit(protocol="h2", opening=lambda job: HELLO, pongs=True),
     "answers-unread-h2": Habit(protocol="h2", opening=unread_streams, pongs=True),
 }
 
