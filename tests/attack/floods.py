@@ -121,7 +121,9 @@ TRICKS = {
 
 def floods(stage, report):
     for name, flood in FLOODS.items():
-        report.case(name, lambda: stage.attacked(name, flooded(flood)))
+        report.case(name, lambda: stage.attacked(
+            name, flooded(flood), connections=flood.connections,
+            seconds=max(stage.seconds, flood.lasts)))
 
 
 def tricks(stage, report):

@@ -111,7 +111,7 @@ def settings(_, __):
 
 
 def settings_window(authority, _):
-    """Every change of the initial window touches every open stream."""
+    """Every change of the initial window touches every open stream: dear to handle, cheap to send."""
     block, turns = request(authority, "POST", extra=[("content-length", "9")]), itertools.cycle([0, 65535])
     opening = HELLO + b"".join(frame(HEADERS, END_HEADERS, own, block) for own in range(1, 200, 2))
     return batches(lambda: frame(SETTINGS, 0, 0, struct.pack(">HI", 4, next(turns))), opening)
@@ -180,6 +180,9 @@ class Flood:
     ended: bool
     # Whether the client reads what it is answered.
     reads: bool = True
+    connections: int = 4
+    # How long at least, seconds: some harm shows late.
+    lasts: float = 0
     # Fewer units than this were no flood.
     least: int = 1_000
 
@@ -196,7 +199,7 @@ FLOODS = {
     "continuation-empty": Flood(continuation_empty, True),
     "settings": Flood(settings, False),
     "settings-unread": Flood(settings, False, reads=False),
-    "settings-window": Flood(settings_window, False),
+    "settings-window": Flood(settings_window, False, connections=16, lasts=3),
     "ping": Flood(ping, False),
     "ping-unread": Flood(ping, False, reads=False),
     "empty-data": Flood(empty_data, False),

@@ -22,21 +22,28 @@ def record(kind, payload):
 
 
 def crumbs(data):
-    """Every handshake record of these bytes as records of one byte; sealed ones stay whole."""
+    """Every record of these bytes as records of one byte."""
     at, out = 0, []
     while at < len(data):
         size = int.from_bytes(data[at + 3:at + 5], "big")
-        whole, payload = data[at:at + 5 + size], data[at + 5:at + 5 + size]
-        cut = whole[0] == HANDSHAKE
-        out += [whole[:3] + b"\0\1" + payload[n:n + 1] for n in range(size)] if cut else [whole]
+        payload = data[at + 5:at + 5 + size]
+        out += [data[at:at + 3] + b"\0\1" + payload[n:n + 1] for n in range(size)]
         at += 5 + size
     return out
 
 
-class Client:
-    """A TLS client whose outgoing bytes pass through `cut`."""
+def bytewise(data):
+    return [data[n:n + 1] for n in range(len(data))]
 
-    def __init__(self, job, trusting=None, cut=lambda data: [data]):
+
+def whole(data):
+    return [data]
+
+
+class Client:
+    """A TLS client whose first flight, which is not sealed yet, passes through `cut`."""
+
+    def __init__(self, job, trusting=None, cut=whole):
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         trusting = trusting or context(job["ca"], "http/1.1")
         self.tls = trusting.wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
@@ -44,8 +51,10 @@ class Client:
         self.socket = dial(job["url"], job["source"], timeout=5)
 
     def flush(self):
-        for piece in self.cut(self.outgoing.read()):
+        waiting = self.outgoing.read()
+        for piece in self.cut(waiting):
             self.socket.sendall(piece)
+        self.cut = whole if waiting else self.cut
 
     def until(self, step):
         """Does a step of TLS, sending and receiving until it is done."""
@@ -75,7 +84,6 @@ def shake_hands(job, trusting, cut, **asking):
     client = Client(job, trusting, cut)
     try:
         client.shake()
-        client.cut = lambda data: [data]
         return {"version": client.tls.version(), "status": client.ask(**asking)}
     except (ssl.SSLError, OSError) as error:
         return {"refused": getattr(error, "reason", None) or repr(error)}
@@ -90,7 +98,7 @@ def hello_crumbs(job):
 
 def hello_segments(job):
     """The ClientHello in TCP segments of one byte."""
-    return shake_hands(job, None, lambda data: [data[n:n + 1] for n in range(len(data))])
+    return shake_hands(job, None, bytewise)
 
 
 def old_hello_crumbs(job):
@@ -103,12 +111,12 @@ def old_hello_crumbs(job):
 def old_hello(job):
     trusting = context(job["ca"], "http/1.1")
     trusting.maximum_version = ssl.TLSVersion.TLSv1_2
-    return shake_hands(job, trusting, lambda data: [data])
+    return shake_hands(job, trusting, whole)
 
 
 def request_crumbs(job):
     """An honest request, every byte of it a record of its own."""
-    return shake_hands(job, None, lambda data: [data], one_by_one=True)
+    return shake_hands(job, None, whole, one_by_one=True)
 
 
 def pieces(job, endless, opening=b""):
@@ -186,7 +194,7 @@ def certificate_large(job):
         chain.write(first * 400)
         chain.flush()
         trusting.load_cert_chain(chain.name, own / "localhost.key")
-    return shake_hands(job, trusting, lambda data: [data])
+    return shake_hands(job, trusting, whole)
 
 
 def record_bytes(job):
