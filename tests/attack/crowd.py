@@ -30,8 +30,7 @@ class Together:
     def __init__(self, stage, names, **more):
         self.stage = stage
         self.quiet = stage.before or stage.calm()
-        self.meter = meter.Meter(stage.pid)
-        self.meter.__enter__()
+        self.meter = meter.Meter(stage.pid).__enter__()
         self.began = time.monotonic()
         self.attacks = {name: stage.start(name, **more) for name in names}
 

@@ -1,5 +1,6 @@
 """How much memory and processor time the gateway takes, sampled while it is attacked."""
 
+import contextlib
 import os
 import threading
 
@@ -38,8 +39,10 @@ class Meter:
         self.thread = threading.Thread(target=self.watch, daemon=True)
 
     def watch(self):
-        while not self.over.wait(EVERY):
-            self.peak = max(self.peak, resident(self.pid))
+        # A suite that failed may have ended the gateway while this went on.
+        with contextlib.suppress(FileNotFoundError):
+            while not self.over.wait(EVERY):
+                self.peak = max(self.peak, resident(self.pid))
 
     def __enter__(self):
         self.before = self.peak = resident(self.pid)
