@@ -207,8 +207,9 @@ fn checkpoints_come_by_number_and_by_time() {
     test.options.lock().unwrap().checkpoint_records = 10;
     let log = test.open();
     let saved = || SignedHead::parse(&fs::read_to_string(test.dir().join("checkpoint")).unwrap());
-    let wait_for = |size| {
+    let wait_for = |size, pass: Duration| {
         while log.state().checkpoint_size != Some(size) {
+            test.advance(pass);
             std::thread::yield_now();
         }
         assert_eq!(saved().unwrap().head.size, size);
@@ -217,11 +218,10 @@ fn checkpoints_come_by_number_and_by_time() {
     for n in 0..10 {
         test.append(&log, n, Priority::Normal).unwrap();
     }
-    wait_for(10);
+    wait_for(10, Duration::ZERO);
     test.append(&log, 10, Priority::Normal).unwrap();
-    test.advance(Duration::from_secs(61));
     test.append(&log, 11, Priority::Normal).unwrap();
-    wait_for(12);
+    wait_for(12, Duration::from_secs(61));
     let signed = saved().unwrap();
     assert!(signed.note.is_signed_by(&TestLog::key(1).verifier()));
 }
