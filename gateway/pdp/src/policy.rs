@@ -23,6 +23,8 @@ use crate::value;
 
 /// How often an evaluation is begun that the machine, not the policy, holds up.
 const ATTEMPTS: usize = 4;
+/// How much longer each further evaluation may wait for a processor.
+const MORE: u32 = 4;
 
 /// Processor time that this thread has used.
 fn cpu_time() -> Duration {
@@ -116,10 +118,12 @@ impl Policy {
 
     fn decide_within(&self, input: &Value, limit: Duration) -> Decision {
         // The engine's limit is of wall time. A thread that was not given a processor
-        // has not judged too long: it judges again, a few times at most.
+        // has not judged too long: it judges again, a few times at most, and each time
+        // with more patience for the machine; never for the policy.
+        let mut patience = limit;
         for _ in 1..ATTEMPTS {
             let began = cpu_time();
-            let decision = self.attempt(input, limit);
+            let decision = self.attempt(input, patience);
             let took = cpu_time().saturating_sub(began);
             self.pace.note(took);
             let timed_out = decision
@@ -129,8 +133,9 @@ impl Policy {
             if !timed_out || took >= limit / 2 {
                 return decision;
             }
+            patience = patience.saturating_mul(MORE);
         }
-        self.attempt(input, limit)
+        self.attempt(input, patience)
     }
 
     fn attempt(&self, input: &Value, limit: Duration) -> Decision {

@@ -1,0 +1,166 @@
+#!/usr/bin/env python3
+"""What the long suites saw, added up: docs/reliability.jsonl becomes docs/reliability.md.
+
+    tests/reliability.py            writes docs/reliability.md anew
+    tests/reliability.py --check    fails if docs/reliability.md is not what the data gives
+    tests/reliability.py --totals   fails unless one commit has every total, and no failure
+
+Each line of the data is one finished part of `tests/run --long`, or one run of a fuzz target,
+with the commit that was tested.
+"""
+
+import collections
+import json
+import pathlib
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+DATA, PAGE = ROOT / "docs/reliability.jsonl", ROOT / "docs/reliability.md"
+MINUTES = 60
+FUZZED = ("resource_id", "classify", "body", "token", "segment", "config", "bundle")
+# What each suite shows, the command of one part, and the trials that are wanted in all.
+SUITES = {
+    "sigkill": (
+        "SIGKILL under load at a random instant, then a start on the same data",
+        "python3 tests/crash/sigkill.py --trials 30 --seed N", 1_000),
+    "arrivals": (
+        "power cut: a snapshot of a loop-mounted ext4 at a random instant, then a start on it",
+        "python3 tests/crash/arrivals.py --trials 30", 1_000),
+    "mutated": (
+        "mutated targets and bodies, each understood as an independent reader understands it",
+        "VAULTGATE_MUTATIONS=30000 VAULTGATE_SEED=N cargo test --release -p vaultgate-arm --test mutated",
+        1_000_000),
+    "generated": (
+        "generated targets, bodies, framing, streams and tokens over sockets; what reaches the "
+        "emulator is read by its own parser as the operation on record",
+        "VAULTGATE_GENERATED=37500 VAULTGATE_SEED=N cargo test --release -p vaultgate --test it "
+        "-- generated::", 1_000_000),
+}
+FUZZ = "fuzz target `{}`, coverage-guided"
+
+
+def parts():
+    """The finished parts, in the order in which they ended."""
+    return [json.loads(line) for line in DATA.read_text(encoding="utf-8").splitlines() if line]
+
+
+class Tally:
+    """What one suite saw on one commit."""
+
+    def __init__(self):
+        self.trials = self.failures = self.seconds = 0
+
+    def add(self, part):
+        self.trials += part["trials"]
+        self.failures += part["failures"]
+        self.seconds += part.get("seconds", 0)
+
+
+def tallies():
+    """Tallies by commit and suite; commits in the order of their last part."""
+    found = {}
+    for part in parts():
+        commit = found.pop(part["commit"], None) or collections.defaultdict(Tally)
+        commit[part["suite"]].add(part)
+        found[part["commit"]] = commit
+    return found
+
+
+def missing(tally_of):
+    """What one commit lacks."""
+    lacks = []
+    for suite, (_, _, wanted) in SUITES.items():
+        tally = tally_of[suite]
+        if tally.trials < wanted or tally.failures:
+            lacks.append(f"{suite}: {tally.trials:,} of {wanted:,}, {tally.failures} failed")
+    for target in FUZZED:
+        tally = tally_of[f"fuzz-{target}"]
+        if tally.seconds < 30 * MINUTES or tally.failures:
+            lacks.append(f"fuzz {target}: {tally.seconds // MINUTES} of 30 minutes, "
+                         f"{tally.failures} findings")
+    return lacks
+
+
+def row(commit, suite, tally):
+    if suite in SUITES:
+        what, command, wanted = SUITES[suite]
+        return f"| {what} | `{command}` | `{commit}` | {tally.trials:,} of {wanted:,} | {tally.failures} |"
+    target = suite.removeprefix("fuzz-")
+    return (f"| {FUZZ.format(target)} | `tests/fuzz/run {target} --minutes 30` | `{commit}` | "
+            f"{tally.trials:,} in {tally.seconds // MINUTES} min | {tally.failures} |")
+
+
+def page():
+    lines = [INTRODUCTION.strip(), "", "## Totals", "",
+             "| what | command of one part | commit | trials | failures |", "|---|---|---|---:|---:|"]
+    for commit, by_suite in reversed(tallies().items()):
+        order = [*SUITES, *(f"fuzz-{target}" for target in FUZZED)]
+        lines += [row(commit, suite, by_suite[suite]) for suite in order if suite in by_suite]
+    return "\n".join([*lines, "", REST.strip(), ""])
+
+
+INTRODUCTION = """
+# Reliability
+
+Written by `tests/reliability.py` from [reliability.jsonl](reliability.jsonl): change the data by
+running the suites, not this text. The long suites go on where they stopped and add to the data:
+
+```sh
+tests/run --long --minutes 60
+tests/reliability.py
+```
+
+`tests/reliability.py --totals` fails unless one commit has every total without a failure. A
+failure stays in the data: what came of it stands in the CHANGELOG.
+"""
+
+REST = """
+## In every run of the tests
+
+`tests/run` runs a slice of all of it. Each of these can fail: [tests/mutants](../tests/mutants)
+takes guards away one by one and names the test that must go red.
+
+| step | what holds |
+|---|---|
+| `sigkill` | 50 kills under load: what was answered stands in the log, what reached Azure was recorded before, both verifiers find the log whole |
+| `arrivals` | 30 power cuts on a file system of its own: the same, with unsynced data lost |
+| `faults` | the n-th write, sync or rename of the whole executable fails with EIO, ENOSPC or half done: nothing is forwarded after it, callers get 503, the next start comes up by itself |
+| `full` | the disk fills while serving: reads are refused first, restores go on from the emergency space, and freed space ends it without a restart |
+| `clock` | the wall clock jumps by hours and by ten years and back: what has ended stays ended, changes are refused as `clock-untrusted` |
+| `restart` | starts on a long log, orderly and killed |
+| `floods` | HTTP/2 floods, slow clients, broken TLS records, idle crowds: memory bounded, others served |
+| `scan` | testssl.sh and sslyze find nothing but the development certificate |
+| `generated`, `corpus` | every request that reached the emulator is read by it as the operation on record |
+| `mutant` | five guards taken away at random: the named test goes red |
+
+## Not covered
+
+- A power cut is a snapshot of the block device at an instant with writers stopped: what a disk
+  reorders within one write, or loses although it said it was flushed, is not tried.
+- Faults are injected into calls of the C library; reads that fail and mapped memory are not.
+- Real Azure: the emulator is the upstream, and its own parser the judge.
+- Floods come from one machine over loopback; distributed ones, IPv6 and the proxy protocol do not.
+- Runs of hours: memory is judged over a million requests ([performance.md](performance.md)).
+- More than one replica: there is none yet.
+"""
+
+
+def main():
+    if "--totals" in sys.argv:
+        lacks = {commit: missing(by_suite) for commit, by_suite in tallies().items()}
+        whole = [commit for commit, what in lacks.items() if not what]
+        if not whole:
+            for commit, what in lacks.items():
+                print(f"{commit} lacks " + "; ".join(what))
+            sys.exit("no commit has every total; hint: tests/run --long")
+        print(f"{whole[-1]} has every total")
+    elif "--check" in sys.argv:
+        if not PAGE.is_file() or PAGE.read_text(encoding="utf-8") != page():
+            sys.exit(f"{PAGE.relative_to(ROOT)} is not what the data gives; hint: tests/reliability.py")
+        print("1 passed, 0 failed")
+    else:
+        PAGE.write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
