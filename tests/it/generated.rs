@@ -11,6 +11,7 @@ mod case;
 mod http1;
 mod http2;
 mod judge;
+mod lines;
 mod stage;
 mod targets;
 mod tokens;

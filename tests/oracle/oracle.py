@@ -17,9 +17,9 @@ What must hold:
   5  nothing reaches Azure under no identity;
   6  a decision that denies, or replays another, forwards nothing;
   7  the emulator, by a parser of its own, reads every request under the operator
-     identity as the operation on the resource that its decision judged, finds in the
-     body the same deciding members, and calls nothing destructive that was recorded
-     as harmless.
+     identity as the operation on the resource that its decision judged, in the one
+     canonical spelling, finds the same deciding members in the body, and calls nothing
+     destructive that was recorded as harmless.
 The guard identity counts where it carries a decision's id, and then as the operator.
 
 Exit codes: 0 all of it holds, 1 something does not, 2 cannot tell.
@@ -248,6 +248,8 @@ class Oracle:
         if action != operation.get("name"):
             self.wrong(entry, f"the emulator reads {action!r}, seq {seq} judged "
                               f"{operation.get('name')!r}")
+        if reading.get("canonical") is not True:
+            self.wrong(entry, f"the path is not spelled in the one canonical way, seq {seq} sent it")
         resource = member(judged, "/resource/id")
         if not resource or resource.lower() != str(reading.get("resource")).lower():
             self.wrong(entry, f"the emulator reads the resource {reading.get('resource')!r}, "

@@ -102,6 +102,7 @@ class Journals(unittest.TestCase):
             ({"resource": "/subscriptions/other"}, "reads the resource"),
             ({"deciding": {backup: "AzureWorkloadBackupRequest"}}, "AzureWorkloadBackupRequest"),
             ({"deciding": {backup: None, "/properties/isRehydrate": False}}, "isRehydrate"),
+            ({"canonical": False}, "not spelled in the one canonical way"),
             ({"destructive": True}, "calls it destructive"),
             ({"effect": "stop"}, "reads the effect 'stop'"),
         ]:

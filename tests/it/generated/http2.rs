@@ -167,13 +167,10 @@ impl Parts {
                 (Some(at), None) => drop(fields.remove(at)),
                 (None, _) => {}
             }
-            // A host in a header of its own is enough.
-            let named = name == ":authority" && self.more.iter().any(|(name, ..)| *name == "host");
-            must(if named {
-                expected.min(Either)
-            } else {
-                expected
-            });
+            // Another header may say it instead.
+            let named = |more: &str| more == name || (name, more) == (":authority", "host");
+            let named = self.more.iter().any(|(more, ..)| named(more));
+            must(if named { Hides } else { expected });
         }
         for (name, value, first, expected) in &self.more {
             let at = if *first { 0 } else { fields.len() };

@@ -22,7 +22,6 @@ use tokio::runtime::Handle;
 
 /// Longest time that an answer may take; beyond it the request hangs.
 pub(super) const PATIENCE: Duration = Duration::from_secs(40);
-
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
@@ -393,7 +392,7 @@ fn reason(body: &[u8]) -> Option<String> {
 
 #[test]
 fn a_status_is_read_from_its_block() {
-    // 403 and 421 as Huffman writes them: 011010 00000 011001, 011010 00010 00001.
+    // 011010 00000 011001 and 011010 00010 00001, as Huffman writes them.
     assert_eq!(digits(&[0b0110_1000, 0b0000_1100, 0b1111_1111]), Some(403));
     assert_eq!(digits(&[0b0110_1000, 0b0100_0001]), Some(421));
     assert_eq!(status(&[0x20, 0x88]), Some(200));

@@ -69,7 +69,9 @@ impl Writer<'_> {
                         value.to_string()
                     };
                     after.push_str(&format!(",\"{again}\":{value}"));
-                    self.must(Refused);
+                    // With a space it is another name, where the model knows neither.
+                    let other = matches!(how, Some(Spelt::Space)) && name.ends_with("Id");
+                    self.must(if other { Either } else { Refused });
                 }
                 Quirk::Unknown(place, (unknown, named), (value, valued))
                     if place.index(total) == own =>

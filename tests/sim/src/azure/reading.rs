@@ -137,6 +137,9 @@ pub struct Reading {
     pub action: String,
     /// Id of the resource that it works on; of a POST without the action's own name.
     pub resource: String,
+    /// Whether the path is spelt as the list spells it, with every name escaped in the
+    /// one way that leaves nothing to interpret.
+    pub canonical: bool,
     /// Whether the list of operations calls it destructive whatever its body holds.
     pub destructive: bool,
     /// What a protected item's body does: `stop`, `undelete` or `protect`.
@@ -214,6 +217,7 @@ pub(crate) fn reading(asked: &Asked) -> Option<Reading> {
     Some(Reading {
         action: known.action.clone(),
         resource: elsewhere(known, &ask.body).unwrap_or_else(|| resource(known, &ask)),
+        canonical: canonical(known, &ask) == ask.raw_path,
         destructive: known.destructive,
         effect: effect(known, &ask),
         deciding: deciding.collect(),
@@ -231,6 +235,27 @@ fn resource(known: &Known, ask: &ArmRequest) -> String {
         id.push_str(if named(own) { ask.name(place) } else { own });
     }
     id
+}
+
+/// The path with everything escaped but letters, digits and `-._~`.
+fn canonical(known: &Known, ask: &ArmRequest) -> String {
+    let mut path = String::new();
+    for (place, own) in known.template.iter().enumerate() {
+        let text = if own.starts_with('{') {
+            ask.name(place)
+        } else {
+            own
+        };
+        path.push('/');
+        for byte in text.bytes() {
+            match byte {
+                b'-' | b'.' | b'_' | b'~' => path.push(char::from(byte)),
+                _ if byte.is_ascii_alphanumeric() => path.push(char::from(byte)),
+                _ => path.push_str(&format!("%{byte:02X}")),
+            }
+        }
+    }
+    path
 }
 
 /// The item whose data a cross-region operation moves stands only in the body.
@@ -300,6 +325,15 @@ mod tests {
             "Microsoft.RecoveryServices/vaults/backupPolicies/read"
         );
         assert_eq!(read.resource, format!("{VAULT}/backupPolicies/P1"));
+        assert!(!read.canonical);
+        let spelt = |path: &str| reading(&asked("GET", path, "")).unwrap().canonical;
+        assert!(spelt(&format!("{VAULT}/backupPolicies/P%3B1")));
+        for other in ["P;1", "P%3b1", "%501", "P1/"] {
+            assert!(
+                !spelt(&format!("{VAULT}/backupPolicies/{other}")),
+                "{other}"
+            );
+        }
         let item = format!("{VAULT}/backupFabrics/f/protectionContainers/c/protectedItems/i");
         let back_up = r#"{"properties":{"objectType":"IaasVMBackupRequest"}}"#;
         let read = reading(&asked("POST", &format!("{item}/backup"), back_up)).unwrap();
