@@ -85,6 +85,17 @@ pub fn check(text: &str, base: &Path) -> Result<Taken, Vec<Told>> {
             ("policy.time_limit", config.policy.time_limit),
             ("log.checkpoint_every", config.log.checkpoint_every),
             ("log.append_timeout", config.log.append_timeout),
+            (
+                "listener.handshake_timeout",
+                config.listener.handshake_timeout,
+            ),
+            ("listener.header_timeout", config.listener.header_timeout),
+            (
+                "listener.body_idle_timeout",
+                config.listener.body_idle_timeout,
+            ),
+            ("azure.change_timeout", config.upstream.change_timeout),
+            ("azure.read_timeout", config.upstream.read_timeout),
             ("custody.ttl", config.custody.ttl),
             ("custody.watch_every", config.custody.watch_every),
         ],
