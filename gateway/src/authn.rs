@@ -13,6 +13,8 @@ mod credential;
 mod dpop;
 mod entra;
 mod fetch;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod key_source;
 mod keys;
 mod principal;

@@ -22,11 +22,11 @@ pub(crate) struct Clock {
 #[derive(Clone)]
 enum Source {
     System,
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     Manual(Arc<Mutex<Manual>>),
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 struct Manual {
     wall: Timestamp,
     monotonic: Instant,
@@ -39,7 +39,7 @@ impl Clock {
     }
 
     /// A clock that stands still until [`Clock::advance`] moves it.
-    #[cfg(test)]
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn manual(wall: Timestamp) -> Self {
         let monotonic = Instant::now();
         Clock::of(Source::Manual(Arc::new(Mutex::new(Manual {
@@ -52,7 +52,7 @@ impl Clock {
     pub(crate) fn now(&self) -> Timestamp {
         match &self.source {
             Source::System => Timestamp::now(),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Source::Manual(m) => m.lock().unwrap_or_else(PoisonError::into_inner).wall,
         }
     }
@@ -61,7 +61,7 @@ impl Clock {
     pub(crate) fn monotonic(&self) -> Instant {
         match &self.source {
             Source::System => Instant::now(),
-            #[cfg(test)]
+            #[cfg(any(test, fuzzing))]
             Source::Manual(m) => m.lock().unwrap_or_else(PoisonError::into_inner).monotonic,
         }
     }

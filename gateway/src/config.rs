@@ -6,6 +6,8 @@
 
 pub(crate) mod duration;
 pub(crate) mod file;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 pub(crate) mod issuers;
 pub(crate) mod limits;
 pub(crate) mod problems;

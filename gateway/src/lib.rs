@@ -38,6 +38,13 @@ mod config;
 mod digest;
 mod telemetry;
 
+/// What fuzz targets reach; in no other build.
+#[cfg(fuzzing)]
+pub mod fuzzing {
+    pub use crate::authn::fuzzing::{Door, object};
+    pub use crate::config::fuzzing::{Taken, Told, check};
+}
+
 /// Runs the executable: parses the command line and returns its exit code.
 pub fn main() -> std::process::ExitCode {
     commands::run()

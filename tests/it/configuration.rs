@@ -36,6 +36,28 @@ fn every_problem_is_reported_at_once_with_its_line() {
     }
 }
 
+/// Found by fuzzing: each was taken, and the gateway then refused to start, answered
+/// nothing, asked without a pause, or kept a password beside its log.
+#[test]
+fn what_could_never_work_is_told_by_the_check() {
+    let found = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/regressions/config");
+    for (file, key) in [
+        ("emergency-space-too-small", "log.emergency_bytes"),
+        ("log-name-with-a-quote", "log.origin"),
+        ("watch-without-a-pause", "custody.watch_every"),
+        ("no-time-for-headers", "listener.header_timeout"),
+        ("no-time-for-changes", "azure.change_timeout"),
+        ("password-of-an-anchor", "log.anchor_urls"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let text = std::fs::read_to_string(found.join(file)).unwrap();
+        let (code, told) = check(&text, folder.path());
+        assert_eq!(code, Some(1), "{file}");
+        assert!(told.contains(&format!(": {key}: ")), "{file}:\n{told}");
+        assert!(!told.contains("u:p@"), "{file}:\n{told}");
+    }
+}
+
 #[test]
 fn a_syntax_error_names_its_line() {
     let folder = tempfile::tempdir().unwrap();

@@ -14,6 +14,9 @@ mod schema;
 mod settle;
 mod target;
 
+#[cfg(fuzzing)]
+pub mod fuzzing;
+
 pub use catalogue::{Method, OperationSpec, Rule};
 pub use class::Class;
 pub use classify::{Classified, Headers, Route, route};

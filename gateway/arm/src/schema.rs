@@ -99,7 +99,7 @@ fn object(value: &Value, name: &str, at: &str, findings: &mut Findings) -> Resul
     let model = MODELS.get(name).ok_or_else(|| wrong(at, "has no model"))?;
     let model = variant(model, members, at)?;
     for (member, value) in members {
-        let at = format!("{at}/{}", member.replace('~', "~0").replace('/', "~1"));
+        let at = below(at, member);
         match model.members.get(member) {
             Some(typ) => check_type(value, typ, &at, findings)?,
             None => {
@@ -175,7 +175,7 @@ fn check_type(value: &Value, typ: &Type, at: &str, findings: &mut Findings) -> R
             return Err(wrong(at, "is not an object"));
         };
         for (name, value) in members {
-            check_type(value, element, &format!("{at}/{name}"), findings)?;
+            check_type(value, element, &below(at, name), findings)?;
         }
         return Ok(());
     }
@@ -243,6 +243,11 @@ fn null_allowed(value: &Value, at: &str) -> Result<(), Refused> {
     Ok(())
 }
 
+/// The JSON pointer of a member: ARM ids are names of members too, slashes and all.
+fn below(at: &str, name: &str) -> String {
+    format!("{at}/{}", name.replace('~', "~0").replace('/', "~1"))
+}
+
 fn wrong(at: &str, what: &str) -> Refused {
     Refused::new(
         ReasonCode::BodyMember,
@@ -256,6 +261,27 @@ fn wrong(at: &str, what: &str) -> Refused {
 
 #[cfg(test)]
 mod tests {
+    /// Found by fuzzing: `tests/fuzz/regressions/classify/pointer-under-a-map`.
+    #[test]
+    fn pointers_of_members_below_an_id_lead_to_them() {
+        let id = "/subscriptions/s/resourceGroups/g~1/providers/x";
+        let text = format!(r#"{{"identity":{{"userAssignedIdentities":{{"{id}":{{"odd":1}}}}}}}}"#);
+        let document = crate::json::Document::parse(text.as_bytes()).ok();
+        let document = document.as_ref().map(crate::json::Document::root);
+        let found = document.and_then(|body| super::check(body, "vaults:PatchVault").ok());
+        let unknown = found.map(|found| found.unknown).unwrap_or_default();
+        let value = document
+            .map(crate::json::Value::to_serde)
+            .unwrap_or_default();
+        assert_eq!(unknown.len(), 1);
+        assert!(
+            unknown
+                .iter()
+                .all(|at| value.pointer(at) == Some(&1.into())),
+            "{unknown:?}"
+        );
+    }
+
     #[test]
     fn every_schema_is_there() {
         assert!(super::MODELS.len() > 300);

@@ -34,7 +34,11 @@ pub(crate) fn build<'f>(
     set_time_limit(&mut engine, limits.time_limit, limits);
     for (path, text) in files {
         if let Some(line) = nesting::too_deep(text) {
-            let message = format!("brackets nest deeper than {}", nesting::MAX_DEPTH);
+            let message = format!(
+                "brackets nest deeper than {}, or calls and signs deeper than {}",
+                nesting::MAX_DEPTH,
+                nesting::MAX_CALLS
+            );
             let hint = "give the inner parts rules of their own";
             problems.push(Problem::error(path, Some(line), message).hint(hint));
             continue;

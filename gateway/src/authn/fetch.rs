@@ -45,6 +45,8 @@ pub(super) enum Egress {
     Outbound(Outbound),
     #[cfg(test)]
     Scripted(std::sync::Arc<super::tests::provider::Provider>),
+    #[cfg(fuzzing)]
+    Given(Bytes),
 }
 
 impl Egress {
@@ -60,6 +62,13 @@ impl Egress {
             }
             #[cfg(test)]
             Egress::Scripted(provider) => provider.answer(request).await,
+            #[cfg(fuzzing)]
+            Egress::Given(answer) => {
+                let mut response = Response::new(answer.clone());
+                let json = http::HeaderValue::from_static("application/json");
+                response.headers_mut().insert("content-type", json);
+                Ok(response)
+            }
         }
     }
 }

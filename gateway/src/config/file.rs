@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use url::Url;
+use vaultgate_decision_log::note::is_name;
 
 use super::duration::Written;
 use super::issuers::IssuerFile;
@@ -15,6 +16,9 @@ use super::limits::LimitsFile;
 use super::source::Source;
 use super::upstream::UpstreamFile;
 use super::{Config, Custody, Facts, Gateway, Listener, Log, Policy, Problems, Store};
+
+/// Least space that can be kept for restores, bytes: two of the longest records.
+const LEAST_EMERGENCY: u64 = 128 << 10;
 
 /// Every top-level table of the file.
 pub(crate) const SECTIONS: [&str; 10] = [
@@ -231,6 +235,9 @@ impl ConfigFile {
         let known: Vec<_> = issuers.iter().flatten().cloned().collect();
         super::issuers::check_distinct(&known, problems);
         let upstream = self.azure.check(base, problems);
+        some_time(self.custody.ttl, "custody.ttl", problems);
+        // Without a pause Azure would be asked in a loop.
+        some_time(self.custody.watch_every, "custody.watch_every", problems);
         let limits = self.limits.check(problems);
         let gateway = self.gateway.check(problems);
         let listener = self.listener.check(base, problems);
@@ -323,6 +330,13 @@ impl ListenerFile {
                 readable(&path, key, problems);
             }
         }
+        for (time, key) in [
+            (self.handshake_timeout, "listener.handshake_timeout"),
+            (self.header_timeout, "listener.header_timeout"),
+            (self.body_idle_timeout, "listener.body_idle_timeout"),
+        ] {
+            some_time(time, key, problems);
+        }
         if self.data == self.admin && self.data.port() != 0 {
             problems.add(
                 "listener.admin",
@@ -349,17 +363,12 @@ impl ListenerFile {
 
 impl LogFile {
     fn check(self, base: &Path, problems: &mut Problems) -> Option<Log> {
-        let origin_ok = !self.origin.is_empty()
-            && self.origin.len() <= 128
-            && self
-                .origin
-                .chars()
-                .all(|c| c.is_ascii_graphic() && c != '+');
+        let origin_ok = self.origin.len() <= 128 && is_name(&self.origin);
         if !origin_ok {
             problems.add(
                 "log.origin",
                 format!("`{}` cannot name a log", self.origin),
-                "use a name like `vaultgate.example.com/gw-1`, without spaces or `+`",
+                "use a name like `vaultgate.example.com/gw-1`, without spaces, quotes, `\\` or `+`",
             );
         }
         if self.segment_bytes < 1 << 20 {
@@ -369,6 +378,27 @@ impl LogFile {
                 "leave it out to get 64 MiB",
             );
         }
+        if self.emergency_bytes != 0 && self.emergency_bytes < LEAST_EMERGENCY {
+            problems.add(
+                "log.emergency_bytes",
+                format!("`{}` is less than 128 KiB", self.emergency_bytes),
+                "leave it out to get 4 MiB, or write 0 to keep no space for restores",
+            );
+        }
+        for url in &self.anchor_urls {
+            // The file is kept beside the log, for every reader of it.
+            if url.username() != "" || url.password().is_some() {
+                problems.add(
+                    "log.anchor_urls",
+                    format!(
+                        "the address at `{}` holds a user",
+                        url.host_str().unwrap_or("?")
+                    ),
+                    "leave the credential out of the address",
+                );
+            }
+        }
+        some_time(self.append_timeout, "log.append_timeout", problems);
         if self.checkpoint_every.0 > Duration::from_secs(60) || self.checkpoint_every.0.is_zero() {
             problems.add(
                 "log.checkpoint_every",
@@ -430,11 +460,23 @@ fn https_origin(text: &str, key: &str, problems: &mut Problems) -> Option<String
         return None;
     };
     let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    if url.scheme() != "https" || !bare || url.username() != "" {
+    let user = url.username() != "" || url.password().is_some();
+    if url.scheme() != "https" || !bare || user {
         problems.add(key, format!("`{text}` is not an https origin"), hint);
         return None;
     }
     Some(url.origin().ascii_serialization())
+}
+
+/// A limit of no time at all refuses everything.
+pub(super) fn some_time(time: Written, key: &str, problems: &mut Problems) {
+    if time.0.is_zero() {
+        problems.add(
+            key,
+            "no time is given",
+            "use a duration such as `10s`, or leave it out",
+        );
+    }
 }
 
 fn readable(path: &Path, key: &str, problems: &mut Problems) {

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::Problems;
 use super::duration::Written;
+use super::file::some_time;
 
 /// `[azure]` as written.
 #[derive(Debug, Deserialize)]
@@ -211,6 +212,14 @@ impl UpstreamFile {
             },
             None => None,
         };
+        for (time, key) in [
+            (self.change_timeout, "azure.change_timeout"),
+            (self.read_timeout, "azure.read_timeout"),
+        ] {
+            if let Some(time) = time {
+                some_time(time, key, problems);
+            }
+        }
         let object_ids = ObjectIds {
             operator: self.operator.object_id.clone(),
             reader: self.reader.object_id.clone(),
