@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+/// How much later it can be than a `Date` says: it holds no parts of a second.
+const DATE: Duration = Duration::from_secs(1);
+
 /// A source of wall and monotonic time; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Clock {
@@ -93,7 +96,13 @@ impl Clock {
     /// end is judged by it, so that no step back revives what has ended.
     pub(crate) fn latest(&self) -> Timestamp {
         let now = self.now();
-        self.expected().map_or(now, |expected| expected.max(now))
+        let rest = if self.compared() {
+            DATE
+        } else {
+            Duration::ZERO
+        };
+        let expected = self.expected().and_then(|time| time.checked_add(rest).ok());
+        expected.map_or(now, |expected| expected.max(now))
     }
 
     /// The earlier of the two: what is thrown away once it has ended is judged by it, so
@@ -149,7 +158,7 @@ mod tests {
 
     use jiff::SignedDuration;
 
-    use super::Clock;
+    use super::{Clock, DATE};
 
     #[test]
     fn a_step_of_the_wall_clock_is_skew_and_passing_time_is_not() {
@@ -171,7 +180,10 @@ mod tests {
         let true_time = clock.now();
         for hours in [-1, 2] {
             clock.step(SignedDuration::from_hours(hours));
-            let (first, last) = (true_time.min(clock.now()), true_time.max(clock.now()));
+            let (first, last) = (
+                true_time.min(clock.now()),
+                (true_time + DATE).max(clock.now()),
+            );
             assert_eq!((clock.earliest(), clock.latest()), (first, last));
         }
     }
