@@ -4,7 +4,7 @@
 //! does not reach an anchor is counted and said; the gateway goes on, since the
 //! receipts in every answer are anchors too.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -81,8 +81,27 @@ async fn send(note: &str, settings: &Settings, outbound: &Outbound, metrics: &Me
 
 fn append(path: &Path, note: &str) -> std::io::Result<()> {
     let mut file = OpenOptions::new().create(true).append(true).open(path)?;
-    file.write_all(format!("{}\n\n", note.trim_end()).as_bytes())?;
+    let text = format!("{}\n\n", note.trim_end());
+    whole(&mut file, text.len() as u64, |file| {
+        file.write_all(text.as_bytes())
+    })?;
     file.sync_data()
+}
+
+/// Appends all of it or nothing: behind a part of a checkpoint, which a full disk may
+/// leave, no other could be read any more.
+fn whole(
+    file: &mut File,
+    length: u64,
+    write: impl FnOnce(&mut File) -> std::io::Result<()>,
+) -> std::io::Result<()> {
+    let before = file.metadata()?.len();
+    let written = write(file);
+    // What somebody else has appended meanwhile is not ours to cut off.
+    if written.is_err() && file.metadata()?.len() < before.saturating_add(length) {
+        file.set_len(before)?;
+    }
+    written
 }
 
 async fn post(url: &Url, note: &str, outbound: &Outbound) -> anyhow::Result<()> {
@@ -96,4 +115,32 @@ async fn post(url: &Url, note: &str, outbound: &Outbound) -> anyhow::Result<()> 
         answer.status()
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use std::io::{ErrorKind, Write as _};
+
+    use super::{append, whole};
+
+    #[test]
+    fn a_part_of_a_checkpoint_is_not_left_in_an_anchor() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("anchor");
+        append(&path, "first\n").unwrap();
+        let mut file = std::fs::OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .unwrap();
+        let failed = whole(&mut file, 8, |file| {
+            file.write_all(b"seco")?;
+            Err(ErrorKind::StorageFull.into())
+        });
+        assert_eq!(failed.unwrap_err().kind(), ErrorKind::StorageFull);
+        append(&path, "third\n").unwrap();
+        let kept = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(kept, "first\n\nthird\n\n");
+    }
 }
