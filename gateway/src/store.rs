@@ -62,7 +62,9 @@ impl Store {
     /// Opens the store, making it when there is no file; checks it whole first.
     pub(crate) async fn open(path: &Path) -> Result<Store, StoreError> {
         let claimed = file::claim(path)?;
-        let created = claimed.created();
+        if claimed.absent() {
+            make(path).await?;
+        }
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -71,7 +73,7 @@ impl Store {
             .connect_with(options(path))
             .await
             .map_err(|error| StoreError::opening(path, error))?;
-        schema::check(&writer, path, created).await?;
+        schema::check(&writer, path).await?;
         schema::migrate(&writer, path).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
@@ -104,7 +106,7 @@ impl Store {
     /// has records means that state was lost: the caller must say so loudly.
     pub(crate) fn created(&self) -> bool {
         let file = self.0.file.as_ref();
-        file.is_some_and(|file| file.claimed.created())
+        file.is_some_and(|file| file.claimed.absent())
     }
 
     /// Whether the store can be relied on; while not, changes are refused.
@@ -194,6 +196,21 @@ impl Store {
     fn health(&self) -> std::sync::MutexGuard<'_, Health> {
         self.0.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Makes a new store, under another name until it is whole: a first start that is
+/// cut short leaves nothing that the next one would have to take for lost state.
+async fn make(path: &Path) -> Result<(), StoreError> {
+    let new = file::begin(path)?;
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        // All of it must be in the one file that is given the store's name.
+        .connect_with(options(&new).journal_mode(SqliteJournalMode::Delete))
+        .await
+        .map_err(|error| StoreError::opening(&new, error))?;
+    schema::migrate(&pool, &new).await?;
+    pool.close().await;
+    file::finish(&new, path)
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {

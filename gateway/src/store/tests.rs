@@ -59,6 +59,42 @@ async fn a_new_store_is_private_durable_and_says_that_it_is_new() {
 }
 
 #[tokio::test]
+async fn a_first_start_cut_short_is_begun_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let new = folder.path().join("store.db.new");
+    for left in [&b""[..], b"SQLite format 3\0 and no more", &[0x5a; 8_192]] {
+        std::fs::write(&new, left).unwrap();
+        std::fs::write(folder.path().join("store.db.new-journal"), b"half").unwrap();
+        let store = Store::open(&path).await.unwrap();
+        assert!(store.created());
+        store.probe(Timestamp::UNIX_EPOCH).await.unwrap();
+        store.close().await;
+        drop(store);
+        let names = std::fs::read_dir(folder.path()).unwrap();
+        let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["store.db", "store.db.lock"]);
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_a_lost_store_left_is_not_given_to_a_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    for beside in ["store.db-wal", "store.db-journal"] {
+        let beside = folder.path().join(beside);
+        std::fs::write(&beside, b"changes that are nowhere else").unwrap();
+        let error = refused(&path).await;
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+        assert!(!path.exists());
+        std::fs::remove_file(&beside).unwrap();
+    }
+    assert!(Store::open(&path).await.unwrap().created());
+}
+
+#[tokio::test]
 async fn readers_cannot_write() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("store.db")).await.unwrap();
