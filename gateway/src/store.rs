@@ -20,7 +20,7 @@ use std::time::Duration;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Connection as _, Sqlite, Transaction};
 
 pub(crate) use fault::StoreError;
 
@@ -70,6 +70,12 @@ impl Store {
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .idle_timeout(None)
             .max_lifetime(None)
+            .before_acquire(|connection, _| {
+                // SQLite ends a transaction by itself when the disk is full; the driver
+                // then counts one that is open for ever and begins no other.
+                let sound = !connection.is_in_transaction();
+                Box::pin(async move { Ok(sound) })
+            })
             .connect_with(options(path))
             .await
             .map_err(|error| StoreError::opening(path, error))?;
@@ -164,7 +170,10 @@ impl Store {
     /// Turns an error of the driver into ours, and remembers what it says about the
     /// store's health.
     pub(crate) fn fault(&self, error: sqlx::Error) -> StoreError {
-        let fault = StoreError::running(error);
+        self.remember(StoreError::running(error))
+    }
+
+    fn remember(&self, fault: StoreError) -> StoreError {
         let mut health = self.health();
         match (fault.severity(), &*health) {
             (Severity::Lost, _) => *health = Health::Lost(fault.to_string()),

@@ -256,6 +256,31 @@ async fn a_full_disk_passes_and_a_device_error_does_not() {
 }
 
 #[tokio::test]
+async fn a_change_that_met_a_full_disk_does_not_stop_those_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("store.db")).await.unwrap();
+    sqlx::query("PRAGMA max_page_count = 1")
+        .execute(writer(&store))
+        .await
+        .unwrap();
+    let mut change = store.begin().await.unwrap();
+    let filled = sqlx::query(
+        "INSERT INTO snapshots (name, log_index, taken_at, digest, content)
+         VALUES ('big', 0, 0, '', zeroblob(200000))",
+    )
+    .execute(&mut *change)
+    .await;
+    let error = store.fault(filled.unwrap_err());
+    assert!(matches!(error, StoreError::Full), "{error}");
+    drop(change);
+    // SQLite has ended the transaction by itself; the driver must not think otherwise.
+    store.probe(Timestamp::UNIX_EPOCH).await.unwrap();
+    assert!(store.healthy());
+    let change = store.begin().await.unwrap();
+    store.commit(change).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_store_that_could_not_be_opened_refuses_everything() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("store.db");
