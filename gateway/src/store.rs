@@ -11,9 +11,10 @@
 
 mod fault;
 mod file;
+mod room;
 mod schema;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +45,7 @@ struct Inner {
 }
 
 struct OpenFile {
+    path: PathBuf,
     writer: SqlitePool,
     readers: SqlitePool,
     /// Held for as long as the store is open: one file has one gateway.
@@ -76,13 +78,15 @@ impl Store {
                 let sound = !connection.is_in_transaction();
                 Box::pin(async move { Ok(sound) })
             })
-            .connect_with(options(path))
+            .connect_with(options(path).pragma("wal_autocheckpoint", room::CHECKPOINT_PAGES))
             .await
             .map_err(|error| StoreError::opening(path, error))?;
         schema::check(&writer, path).await?;
         schema::migrate(&writer, path).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
+            // While one is open the write-ahead log stays, and with it the room in it.
+            .min_connections(1)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_with(options(path).pragma("query_only", "ON"))
             .await
@@ -91,6 +95,7 @@ impl Store {
         file::sync_parent(path)?;
         Ok(Store(Arc::new(Inner {
             file: Some(OpenFile {
+                path: path.to_owned(),
                 writer,
                 readers,
                 claimed,
@@ -143,6 +148,22 @@ impl Store {
             *health = Health::Good;
         }
         Ok(())
+    }
+
+    /// Takes room for changes on a full disk, if it is not there and the disk has it.
+    /// Failing changes nothing: the store works for as long as there is any room.
+    pub(crate) async fn keep_room(&self) -> Result<(), StoreError> {
+        let file = self.file()?;
+        let there = room::is_there(&file.writer, &file.path).await;
+        if there.map_err(|error| self.fault(error))? {
+            return Ok(());
+        }
+        file::try_space(&file.path, room::NEEDED).await?;
+        let taken = room::take(&file.writer).await;
+        taken.map_err(|error| match StoreError::running(error) {
+            full @ StoreError::Full => full,
+            other => self.remember(other),
+        })
     }
 
     /// Begins a change. It holds the only writing connection: do nothing slow in it.

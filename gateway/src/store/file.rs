@@ -5,7 +5,7 @@
 //! claim is therefore kept on a lock file beside it.
 
 use std::fs::{File, OpenOptions, Permissions, TryLockError};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read as _};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,9 @@ const OWNER_ONLY: u32 = 0o600;
 
 /// Files that SQLite keeps beside a database.
 const BESIDE: [&str; 3] = ["-journal", "-wal", "-shm"];
+
+/// With what suffix it is tried whether the disk takes more.
+const SPACE: &str = ".space";
 
 /// The store's file, held for this process alone for as long as this value lives.
 pub(super) struct Claimed {
@@ -33,6 +36,7 @@ impl Claimed {
 /// Claims the file for this process, whether it is there or not.
 pub(super) fn claim(path: &Path) -> Result<Claimed, StoreError> {
     let lock = lock(path)?;
+    remove(&beside(path, SPACE))?;
     let absent = absent(path)?;
     if absent {
         nothing_left(path)?;
@@ -75,6 +79,37 @@ pub(super) fn finish(new: &Path, path: &Path) -> Result<(), StoreError> {
     }
     std::fs::rename(new, path).map_err(io)?;
     sync_parent(path)
+}
+
+/// Length of a file, 0 when there is none. Never opens it.
+pub(super) fn length(path: &Path) -> std::io::Result<u64> {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+        found => found.map(|found| found.len()),
+    }
+}
+
+/// Whether the store's disk takes so many bytes more, found out by writing them:
+/// what a file system says of its space knows nothing of quotas.
+pub(super) async fn try_space(path: &Path, bytes: u64) -> Result<(), StoreError> {
+    let tried = beside(path, SPACE);
+    let path = tried.clone();
+    let written = tokio::task::spawn_blocking(move || {
+        let written = fill(&path, bytes);
+        written.and(std::fs::remove_file(&path))
+    });
+    let written = written.await.unwrap_or_else(|error| Err(error.into()));
+    written.map_err(|source| StoreError::file(&tried, source))
+}
+
+fn fill(path: &Path, bytes: u64) -> std::io::Result<()> {
+    let mut file = OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(OWNER_ONLY)
+        .open(path)?;
+    std::io::copy(&mut std::io::repeat(0).take(bytes), &mut file).map(drop)
 }
 
 fn absent(path: &Path) -> Result<bool, StoreError> {

@@ -280,6 +280,54 @@ async fn a_change_that_met_a_full_disk_does_not_stop_those_after_it() {
     store.commit(change).await.unwrap();
 }
 
+async fn insert(store: &Store, name: u32) {
+    let mut change = store.begin().await.unwrap();
+    sqlx::query(
+        "INSERT INTO snapshots (name, log_index, taken_at, digest, content)
+         VALUES ($1, 0, 0, '', zeroblob(2000))",
+    )
+    .bind(name.to_string())
+    .execute(&mut *change)
+    .await
+    .unwrap();
+    store.commit(change).await.unwrap();
+}
+
+#[tokio::test]
+async fn changes_find_room_although_no_file_can_grow() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let store = Store::open(&path).await.unwrap();
+    store.keep_room().await.unwrap();
+    let lengths = || {
+        ["store.db", "store.db-wal", "store.db-shm"]
+            .map(|name| std::fs::metadata(folder.path().join(name)).unwrap().len())
+    };
+    let before = lengths();
+    // Several times what the write-ahead log takes before it must begin again.
+    for name in 0..800 {
+        insert(&store, name).await;
+    }
+    assert_eq!(lengths(), before);
+    // What was used is taken anew when there is space; then there is room as before.
+    for name in 800..1_400 {
+        insert(&store, name).await;
+    }
+    store.keep_room().await.unwrap();
+    let before = lengths();
+    for name in 1_400..1_800 {
+        insert(&store, name).await;
+    }
+    assert_eq!(lengths(), before);
+    store.close().await;
+    drop(store);
+    // A clean end gives up the write-ahead log; the next start takes it again.
+    let store = Store::open(&path).await.unwrap();
+    store.keep_room().await.unwrap();
+    let [_, log, _] = lengths();
+    assert!(log >= 4 << 20 && store.healthy());
+}
+
 #[tokio::test]
 async fn a_store_that_could_not_be_opened_refuses_everything() {
     let folder = tempfile::tempdir().unwrap();
