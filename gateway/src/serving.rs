@@ -203,6 +203,9 @@ async fn open_store(
             if store.created() && log.size() > 4 {
                 tracing::error!("the store is new beside an older log: stored replies are lost");
             }
+            if let Err(error) = store.keep_room().await {
+                tracing::warn!(%error, "the store has no room of its own for a full disk");
+            }
             Ok(store)
         }
         Err(error) if config.gateway.reads_without_store => {
@@ -227,7 +230,10 @@ async fn housekeeping(pipeline: Arc<Pipeline>, mut stop: watch::Receiver<bool>) 
             tracing::warn!(%error, "the store is unavailable");
             continue;
         }
-        if let Err(error) = pipeline.activity.save(&pipeline.store, now).await {
+        if let Err(error) = pipeline.store.keep_room().await {
+            // What room is left is for the keys of restores; the log has the counters.
+            tracing::warn!(%error, "the store has no room of its own for a full disk");
+        } else if let Err(error) = pipeline.activity.save(&pipeline.store, now).await {
             tracing::warn!(%error, "counters were not saved; the log has them");
         }
         if let Err(error) = pipeline.idempotency.sweep(pipeline.clock.earliest()).await {

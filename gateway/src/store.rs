@@ -11,16 +11,17 @@
 
 mod fault;
 mod file;
+mod room;
 mod schema;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Sqlite, Transaction};
+use sqlx::{Connection as _, Sqlite, Transaction};
 
 pub(crate) use fault::StoreError;
 
@@ -44,6 +45,7 @@ struct Inner {
 }
 
 struct OpenFile {
+    path: PathBuf,
     writer: SqlitePool,
     readers: SqlitePool,
     /// Held for as long as the store is open: one file has one gateway.
@@ -62,19 +64,29 @@ impl Store {
     /// Opens the store, making it when there is no file; checks it whole first.
     pub(crate) async fn open(path: &Path) -> Result<Store, StoreError> {
         let claimed = file::claim(path)?;
-        let created = claimed.created();
+        if claimed.absent() {
+            make(path).await?;
+        }
         let writer = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .idle_timeout(None)
             .max_lifetime(None)
-            .connect_with(options(path))
+            .before_acquire(|connection, _| {
+                // SQLite ends a transaction by itself when the disk is full; the driver
+                // then counts one that is open for ever and begins no other.
+                let sound = !connection.is_in_transaction();
+                Box::pin(async move { Ok(sound) })
+            })
+            .connect_with(options(path).pragma("wal_autocheckpoint", room::CHECKPOINT_PAGES))
             .await
             .map_err(|error| StoreError::opening(path, error))?;
-        schema::check(&writer, path, created).await?;
+        schema::check(&writer, path).await?;
         schema::migrate(&writer, path).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
+            // While one is open the write-ahead log stays, and with it the room in it.
+            .min_connections(1)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .connect_with(options(path).pragma("query_only", "ON"))
             .await
@@ -83,6 +95,7 @@ impl Store {
         file::sync_parent(path)?;
         Ok(Store(Arc::new(Inner {
             file: Some(OpenFile {
+                path: path.to_owned(),
                 writer,
                 readers,
                 claimed,
@@ -104,7 +117,7 @@ impl Store {
     /// has records means that state was lost: the caller must say so loudly.
     pub(crate) fn created(&self) -> bool {
         let file = self.0.file.as_ref();
-        file.is_some_and(|file| file.claimed.created())
+        file.is_some_and(|file| file.claimed.absent())
     }
 
     /// Whether the store can be relied on; while not, changes are refused.
@@ -137,6 +150,22 @@ impl Store {
         Ok(())
     }
 
+    /// Takes room for changes on a full disk, if it is not there and the disk has it.
+    /// Failing changes nothing: the store works for as long as there is any room.
+    pub(crate) async fn keep_room(&self) -> Result<(), StoreError> {
+        let file = self.file()?;
+        let there = room::is_there(&file.writer, &file.path).await;
+        if there.map_err(|error| self.fault(error))? {
+            return Ok(());
+        }
+        file::try_space(&file.path, room::NEEDED).await?;
+        let taken = room::take(&file.writer).await;
+        taken.map_err(|error| match StoreError::running(error) {
+            full @ StoreError::Full => full,
+            other => self.remember(other),
+        })
+    }
+
     /// Begins a change. It holds the only writing connection: do nothing slow in it.
     pub(crate) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         let file = self.file()?;
@@ -162,7 +191,10 @@ impl Store {
     /// Turns an error of the driver into ours, and remembers what it says about the
     /// store's health.
     pub(crate) fn fault(&self, error: sqlx::Error) -> StoreError {
-        let fault = StoreError::running(error);
+        self.remember(StoreError::running(error))
+    }
+
+    fn remember(&self, fault: StoreError) -> StoreError {
         let mut health = self.health();
         match (fault.severity(), &*health) {
             (Severity::Lost, _) => *health = Health::Lost(fault.to_string()),
@@ -194,6 +226,21 @@ impl Store {
     fn health(&self) -> std::sync::MutexGuard<'_, Health> {
         self.0.health.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Makes a new store, under another name until it is whole: a first start that is
+/// cut short leaves nothing that the next one would have to take for lost state.
+async fn make(path: &Path) -> Result<(), StoreError> {
+    let new = file::begin(path)?;
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        // All of it must be in the one file that is given the store's name.
+        .connect_with(options(&new).journal_mode(SqliteJournalMode::Delete))
+        .await
+        .map_err(|error| StoreError::opening(&new, error))?;
+    schema::migrate(&pool, &new).await?;
+    pool.close().await;
+    file::finish(&new, path)
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {

@@ -3,14 +3,17 @@
 //! Reading never waits and never writes. A line that is still being written is not
 //! there yet; the next step sees it. What is read is not verified here.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
+use std::thread::{self, ScopedJoinHandle};
 
 use crate::checkpoint::SignedHead;
 use crate::open::CHECKPOINT;
 use crate::record::Head;
-use crate::segment::{self, Lines, Step};
+use crate::segment::{self, Lines, Segment, Step};
 
 /// Why a record cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -192,6 +195,88 @@ pub fn find(dir: &Path, id: &str) -> Result<Option<Line>, ReadError> {
     Ok(None)
 }
 
+/// Which of these ids have a record. One pass for all of them, from the newest
+/// segments on, several at once; those that hold only what is older than `since`, a
+/// time as heads have it, are not read.
+///
+/// Stricter than [`find`]: an id is not "without a record" because a line could not
+/// be read.
+pub fn recorded(
+    dir: &Path,
+    ids: &HashSet<String>,
+    since: &str,
+) -> Result<HashSet<String>, ReadError> {
+    let segments = segment::list(dir).map_err(file(dir))?;
+    let mut parts: Vec<_> = segments.iter().map(|part| (part, None)).collect();
+    for (part, next) in parts.iter_mut().zip(segments.iter().skip(1)) {
+        part.1 = Some(next.first);
+    }
+    let mut found = HashSet::new();
+    let at_once = thread::available_parallelism().map_or(1, NonZero::get);
+    for wave in parts.rchunks(at_once) {
+        let mut reaches_back = false;
+        for scanned in scan_all(wave, ids)? {
+            found.extend(scanned.ids);
+            reaches_back |= scanned.begins.is_some_and(|time| time.as_str() < since);
+        }
+        if reaches_back || found.len() == ids.len() {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// A segment, and with what record the next one begins.
+type Part<'s> = (&'s Segment, Option<u64>);
+
+/// What one segment has of the ids that are looked for.
+struct Scanned {
+    ids: Vec<String>,
+    /// Time of its first record.
+    begins: Option<String>,
+}
+
+fn scan_all(wave: &[Part<'_>], ids: &HashSet<String>) -> Result<Vec<Scanned>, ReadError> {
+    thread::scope(|scope| {
+        let mut running = Vec::new();
+        for &(segment, next) in wave {
+            let thread = thread::Builder::new()
+                .spawn_scoped(scope, move || scan(segment, next, ids))
+                .map_err(file(&segment.path))?;
+            running.push(thread);
+        }
+        let ended = running.into_iter().map(ScopedJoinHandle::join);
+        ended
+            .map(|ended| ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
+    })
+}
+
+fn scan(segment: &Segment, next: Option<u64>, ids: &HashSet<String>) -> Result<Scanned, ReadError> {
+    let told = file(&segment.path);
+    let mut lines = Lines::open(&segment.path).map_err(&told)?;
+    let mut scanned = Scanned {
+        ids: Vec::new(),
+        begins: None,
+    };
+    let mut seq = segment.first;
+    while lines.step().map_err(&told)? == Step::Line {
+        let head = Head::parse(lines.line()).filter(|head| head.seq == seq);
+        let head = head.ok_or(ReadError::Damaged(seq))?;
+        if seq == segment.first {
+            scanned.begins = Some(head.time.to_owned());
+        }
+        if ids.contains(head.id) {
+            scanned.ids.push(head.id.to_owned());
+        }
+        seq += 1;
+    }
+    match next {
+        Some(next) if next != seq => Err(ReadError::Damaged(seq)),
+        _ => Ok(scanned),
+    }
+}
+
 /// The checkpoint beside the log, unverified; none when it is missing or spoilt.
 pub fn checkpoint(dir: &Path) -> Option<SignedHead> {
     let note = fs::read_to_string(dir.join(CHECKPOINT)).ok()?;
@@ -204,7 +289,9 @@ mod tests {
 
     use std::fs;
 
-    use super::{Follow, Line, ReadError, Records, checkpoint, find};
+    use std::collections::HashSet;
+
+    use super::{Follow, Line, ReadError, Records, checkpoint, find, recorded};
     use crate::record::Priority;
     use crate::segment::{self, SEGMENTS};
     use crate::test_log::TestLog;
@@ -228,6 +315,33 @@ mod tests {
         assert_eq!(find(&test.dir(), "id-70").unwrap(), None);
         log.close().unwrap();
         assert_eq!(checkpoint(&test.dir()).unwrap().head.size, 40);
+    }
+
+    #[test]
+    fn ids_without_a_record_are_told_in_one_pass() {
+        let test = TestLog::new();
+        let log = test.open();
+        for n in 0..60 {
+            test.append_sized(&log, n, 20_000);
+        }
+        log.close().unwrap();
+        let ids = |of: &[u32]| HashSet::from_iter(of.iter().map(|n| format!("id-{n}")));
+        let found = |of: &[u32], since| recorded(&test.dir(), &ids(of), since);
+        let all = "1970-01-01T00:00:00.000Z";
+        assert_eq!(found(&[0, 7, 59, 70], all).unwrap(), ids(&[0, 7, 59]));
+        assert_eq!(found(&[70], all).unwrap(), ids(&[]));
+        // What is new enough is found in any case.
+        assert_eq!(found(&[59], "9999").unwrap(), ids(&[59]));
+        let segments = segment::list(&test.dir()).unwrap();
+        let old = segments.first().unwrap();
+        let mut bytes = fs::read(&old.path).unwrap();
+        let line = bytes.iter().position(|b| *b == b'\n').unwrap();
+        bytes.get_mut(line + 3).into_iter().for_each(|b| *b ^= 1);
+        fs::write(&old.path, &bytes).unwrap();
+        // A record that cannot be read could be the one that is looked for.
+        assert!(matches!(found(&[70], all), Err(ReadError::Damaged(1))));
+        fs::write(&old.path, bytes.get(..=line).unwrap()).unwrap();
+        assert!(matches!(found(&[70], all), Err(ReadError::Damaged(1))));
     }
 
     #[test]

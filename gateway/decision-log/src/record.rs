@@ -172,8 +172,16 @@ impl<'l> Head<'l> {
 /// Splits before the first `mark`, which must stand near: heads are short.
 fn split_at<'l>(bytes: &'l [u8], mark: &[u8]) -> Option<(&'l [u8], &'l [u8])> {
     let near = bytes.get(..bytes.len().min(80 + mark.len()))?;
-    let at = near.windows(mark.len()).position(|w| w == mark)?;
-    Some((bytes.get(..at)?, bytes.get(at + mark.len()..)?))
+    let begin = mark.first()?;
+    let mut from = 0;
+    // Only where the first byte stands: whole logs are read line by line.
+    loop {
+        let at = from + near.get(from..)?.iter().position(|b| b == begin)?;
+        if near.get(at..)?.starts_with(mark) {
+            return Some((bytes.get(..at)?, bytes.get(at + mark.len()..)?));
+        }
+        from = at + 1;
+    }
 }
 
 /// A number as the log writes it: no sign, no leading zero.

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use serde_json::{Value, json};
 use uuid::Uuid;
-use vaultgate_decision_log::read::{Records, find};
+use vaultgate_decision_log::read::{Records, recorded};
 use vaultgate_decision_log::{Kind, Priority};
 
 use crate::activity::Activity;
@@ -37,6 +37,10 @@ const MAX_PAGES: usize = 50;
 
 /// Age beyond which an accepted operation is not looked for any more.
 const MAX_AGE: SignedDuration = SignedDuration::from_hours(48);
+
+/// A change's record is not looked for among those that are older than its key by more
+/// than this. No clock in use is set back as far: changes are refused long before.
+const CLOCK_MARGIN: SignedDuration = SignedDuration::from_hours(24);
 
 /// A forwarded change without an outcome, or accepted and without an end.
 #[derive(Clone, Debug, PartialEq)]
@@ -80,6 +84,11 @@ pub(super) async fn replay(
     let mut open: HashMap<String, Open> = HashMap::new();
     for record in Records::open(dir, from).context("the log cannot be read")? {
         let record = record.context("the log cannot be read")?;
+        // Nothing else is counted or followed, and most records are something else.
+        let kind = record.head().map(|head| head.kind);
+        if !matches!(kind, Some("decision" | "outcome")) {
+            continue;
+        }
         let seq = record.seq;
         let record: Value = serde_json::from_slice(&record.leaf)
             .with_context(|| format!("record {seq} is not JSON"))?;
@@ -249,14 +258,24 @@ impl Recovery<'_> {
                 return;
             }
         };
+        let Some(oldest) = left.iter().map(|change| change.started).min() else {
+            return;
+        };
+        let ids = left.iter().map(|change| change.decision.to_string());
+        // One that cannot be told would be before all records.
+        let since = oldest.checked_sub(CLOCK_MARGIN);
+        let since = format!("{:.3}", since.unwrap_or(Timestamp::UNIX_EPOCH));
+        let recorded = match recorded(dir, &ids.collect(), &since) {
+            Ok(recorded) => recorded,
+            Err(error) => {
+                tracing::warn!(%error, "idempotency keys stay in flight");
+                return;
+            }
+        };
         for change in left {
-            let resolution = match find(dir, &change.decision.to_string()) {
-                Ok(None) => Resolution::NotSent,
-                Ok(Some(_)) => Resolution::Unknown,
-                Err(error) => {
-                    tracing::warn!(%error, "an idempotency key stays in flight");
-                    continue;
-                }
+            let resolution = match recorded.contains(&change.decision.to_string()) {
+                false => Resolution::NotSent,
+                true => Resolution::Unknown,
             };
             if let Err(error) = self.idempotency.resolve(change.decision, resolution).await {
                 tracing::warn!(%error, "an idempotency key stays in flight");

@@ -45,10 +45,7 @@ pub(crate) enum StoreError {
         detail: String,
     },
     /// The file is a database of something else.
-    #[error(
-        "`{path}` is a database of another program; hint: give the store a path of its own, \
-         or remove the file if the very first start of this gateway was cut short"
-    )]
+    #[error("`{path}` is a database of another program; hint: give the store a path of its own")]
     Foreign {
         /// The path.
         path: PathBuf,

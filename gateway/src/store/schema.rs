@@ -26,7 +26,7 @@ fn migrator() -> Migrator {
 
 /// Checks that the file is sound, ours and not newer than this build, before
 /// anything is written to it.
-pub(super) async fn check(pool: &SqlitePool, path: &Path, created: bool) -> Result<(), StoreError> {
+pub(super) async fn check(pool: &SqlitePool, path: &Path) -> Result<(), StoreError> {
     let opening = |error| StoreError::opening(path, error);
     let verdict: String = sqlx::query_scalar("PRAGMA integrity_check(1)")
         .fetch_one(pool)
@@ -34,9 +34,6 @@ pub(super) async fn check(pool: &SqlitePool, path: &Path, created: bool) -> Resu
         .map_err(opening)?;
     if verdict != "ok" {
         return Err(StoreError::corrupt(path, verdict));
-    }
-    if created {
-        return Ok(());
     }
     let id: i64 = sqlx::query_scalar("PRAGMA application_id")
         .fetch_one(pool)
@@ -71,7 +68,6 @@ pub(super) async fn migrate(pool: &SqlitePool, path: &Path) -> Result<(), StoreE
             detail: other.to_string(),
         },
     })?;
-    // Last, so that a file whose making was cut short is never taken for whole.
     sqlx::query("PRAGMA application_id = 1447510356")
         .execute(pool)
         .await

@@ -59,6 +59,42 @@ async fn a_new_store_is_private_durable_and_says_that_it_is_new() {
 }
 
 #[tokio::test]
+async fn a_first_start_cut_short_is_begun_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let new = folder.path().join("store.db.new");
+    for left in [&b""[..], b"SQLite format 3\0 and no more", &[0x5a; 8_192]] {
+        std::fs::write(&new, left).unwrap();
+        std::fs::write(folder.path().join("store.db.new-journal"), b"half").unwrap();
+        let store = Store::open(&path).await.unwrap();
+        assert!(store.created());
+        store.probe(Timestamp::UNIX_EPOCH).await.unwrap();
+        store.close().await;
+        drop(store);
+        let names = std::fs::read_dir(folder.path()).unwrap();
+        let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["store.db", "store.db.lock"]);
+        std::fs::remove_file(&path).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_a_lost_store_left_is_not_given_to_a_new_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    for beside in ["store.db-wal", "store.db-journal"] {
+        let beside = folder.path().join(beside);
+        std::fs::write(&beside, b"changes that are nowhere else").unwrap();
+        let error = refused(&path).await;
+        assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+        assert!(!path.exists());
+        std::fs::remove_file(&beside).unwrap();
+    }
+    assert!(Store::open(&path).await.unwrap().created());
+}
+
+#[tokio::test]
 async fn readers_cannot_write() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("store.db")).await.unwrap();
@@ -217,6 +253,79 @@ async fn a_full_disk_passes_and_a_device_error_does_not() {
     let probed = store.probe(Timestamp::UNIX_EPOCH).await;
     assert!(matches!(probed, Err(StoreError::Lost { .. })));
     assert!(!store.healthy() && store.trouble().is_some());
+}
+
+#[tokio::test]
+async fn a_change_that_met_a_full_disk_does_not_stop_those_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("store.db")).await.unwrap();
+    sqlx::query("PRAGMA max_page_count = 1")
+        .execute(writer(&store))
+        .await
+        .unwrap();
+    let mut change = store.begin().await.unwrap();
+    let filled = sqlx::query(
+        "INSERT INTO snapshots (name, log_index, taken_at, digest, content)
+         VALUES ('big', 0, 0, '', zeroblob(200000))",
+    )
+    .execute(&mut *change)
+    .await;
+    let error = store.fault(filled.unwrap_err());
+    assert!(matches!(error, StoreError::Full), "{error}");
+    drop(change);
+    // SQLite has ended the transaction by itself; the driver must not think otherwise.
+    store.probe(Timestamp::UNIX_EPOCH).await.unwrap();
+    assert!(store.healthy());
+    let change = store.begin().await.unwrap();
+    store.commit(change).await.unwrap();
+}
+
+async fn insert(store: &Store, name: u32) {
+    let mut change = store.begin().await.unwrap();
+    sqlx::query(
+        "INSERT INTO snapshots (name, log_index, taken_at, digest, content)
+         VALUES ($1, 0, 0, '', zeroblob(2000))",
+    )
+    .bind(name.to_string())
+    .execute(&mut *change)
+    .await
+    .unwrap();
+    store.commit(change).await.unwrap();
+}
+
+#[tokio::test]
+async fn changes_find_room_although_no_file_can_grow() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let store = Store::open(&path).await.unwrap();
+    store.keep_room().await.unwrap();
+    let lengths = || {
+        ["store.db", "store.db-wal", "store.db-shm"]
+            .map(|name| std::fs::metadata(folder.path().join(name)).unwrap().len())
+    };
+    let before = lengths();
+    // Several times what the write-ahead log takes before it must begin again.
+    for name in 0..800 {
+        insert(&store, name).await;
+    }
+    assert_eq!(lengths(), before);
+    // What was used is taken anew when there is space; then there is room as before.
+    for name in 800..1_400 {
+        insert(&store, name).await;
+    }
+    store.keep_room().await.unwrap();
+    let before = lengths();
+    for name in 1_400..1_800 {
+        insert(&store, name).await;
+    }
+    assert_eq!(lengths(), before);
+    store.close().await;
+    drop(store);
+    // A clean end gives up the write-ahead log; the next start takes it again.
+    let store = Store::open(&path).await.unwrap();
+    store.keep_room().await.unwrap();
+    let [_, log, _] = lengths();
+    assert!(log >= 4 << 20 && store.healthy());
 }
 
 #[tokio::test]
