@@ -203,7 +203,7 @@ def configurations(seeds: Seeds) -> None:
     demo = re.sub(r'"file:.*?"', '"file:secret"', demo)
     seeds.add("config", demo.encode())
     seeds.add("config", (demo + (DATA / "unlimited.toml").read_text()).encode())
-    seeds.add("config", demo.replace("file:secret", "a secret in the open").encode())
+    seeds.add("config", demo.replace("file:secret", "hunter2 in the open").encode())
 
 
 def bundles(seeds: Seeds) -> None:
@@ -271,7 +271,7 @@ def dictionaries(folder: Path) -> None:
         "classify": [*odd, *segments, "?api-version=2026-08-01", "&$filter=", *members],
         "body": ["null", "true", "false", "\\ud83d", "\\ude00", "1e5", "-0", '":', '{"a":'],
         "token": claims.split("|"),
-        "config": [*settings, *tables, '"10s"', "file:", "env:", "keyvault:https://"],
+        "config": [*settings, *tables, '"10s"', "file:", "env:", "keyvault:https://", "hunter2"],
         "bundle": rego.split("|"),
     }
     for target, all_words in words.items():

@@ -11,6 +11,9 @@ use libfuzzer_sys::fuzz_target;
 use vaultgate::fuzzing::{Taken, Told, check};
 use vaultgate_decision_log::note::is_name;
 
+/// What marks a secret that somebody wrote into the file.
+const SECRET: &str = "hunter2";
+
 /// A folder with the files that the seeds name.
 static BASE: LazyLock<PathBuf> = LazyLock::new(|| {
     // A fuzzer ends without cleaning up: `tests/fuzz/run` gives it a folder to fill.
@@ -54,6 +57,11 @@ fn says(text: &str, told: &[Told]) {
     let lines = text.split('\n').count();
     assert!(!told.is_empty(), "refused for nothing: {text}");
     let secrets = secrets(text);
+    let secret = secrets
+        .iter()
+        .map(|one| one.matches(SECRET).count())
+        .sum::<usize>();
+    let secret = secret > 0 && secret == text.matches(SECRET).count();
     for problem in told {
         let Told {
             line,
@@ -71,12 +79,10 @@ fn says(text: &str, told: &[Told]) {
             "{line:?}: {text}"
         );
         assert!(!key.contains('\n'), "{key:?}: {text}");
-        for secret in &secrets {
-            let shown = [key, message, hint]
-                .iter()
-                .any(|part| part.contains(secret.as_str()));
-            assert!(!shown, "a secret is shown: {key}: {message}");
-        }
+        let shown = [key, message, hint]
+            .iter()
+            .any(|part| part.contains(SECRET));
+        assert!(!shown || !secret, "a secret is shown: {key}: {message}");
     }
 }
 
@@ -90,8 +96,7 @@ fn secrets(text: &str) -> Vec<String> {
         let reference = ["file:", "env:"]
             .iter()
             .any(|kind| secret.starts_with(kind));
-        let long = secret.trim().len() >= 12 && text.matches(secret).count() == 1;
-        (long && !reference).then(|| secret.to_owned())
+        (!reference).then(|| secret.to_owned())
     };
     ["operator", "reader"]
         .into_iter()
