@@ -49,6 +49,10 @@ const MAX_HEADERS: usize = 100;
 /// Most requests in flight on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
 
+/// Most streams that the gateway has to reset on one HTTP/2 connection: an honest client
+/// makes no such mistakes, and each costs memory until the connection ends (CVE-2025-8671).
+const MAX_RESETS: usize = 128;
+
 /// Serves the data door until `stop` turns true, then lets requests in flight end.
 pub(crate) async fn serve<H, F>(
     listener: TcpListener,
@@ -211,8 +215,8 @@ where
     }
 }
 
-/// HTTP/1.1 and HTTP/2 with every limit on. The HTTP/2 reset limits stay at
-/// their defaults, which are on: rapid reset costs the client its connection.
+/// HTTP/1.1 or HTTP/2 with every limit on. The limit on streams that the client resets
+/// stays at its default, which is on: rapid reset costs the client its connection.
 fn protocol(settings: &Settings, http2: bool) -> auto::Builder<TokioExecutor> {
     let http = auto::Builder::new(TokioExecutor::new());
     let mut http = if http2 {
@@ -228,6 +232,7 @@ fn protocol(settings: &Settings, http2: bool) -> auto::Builder<TokioExecutor> {
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
+        .max_local_error_reset_streams(MAX_RESETS)
         .max_header_list_size(MAX_HEADER_BYTES as u32)
         .keep_alive_interval(Some(Duration::from_secs(20)))
         .keep_alive_timeout(Duration::from_secs(20));
