@@ -4,6 +4,7 @@ Every answer offers the key of an intruder, who signs a token with it. A gateway
 followed the redirect, inflated the bomb or took the shared secret would let the intruder in.
 """
 
+import functools
 import gzip
 import json
 import socket
@@ -80,6 +81,7 @@ def endless(opening, block):
         exchange.raw(opening(json.dumps(offered(realm, document)).encode()))
         while True:
             exchange.raw(block)
+            time.sleep(0.001)  # as fast as a network: the attack is on the gateway, not the machine
     return bend
 
 
@@ -120,16 +122,17 @@ def dripped(exchange, realm, document):
 
 def bomb(mebibytes):
     """The document, then spaces: little on the wire, much when inflated."""
-    spaces = gzip.compress(b" " * MEBIBYTE, mtime=0)
+    spaces = gzip.compress(b" " * MEBIBYTE, mtime=0) * mebibytes
 
     def bend(exchange, realm, document):
         whole = json.dumps(offered(realm, document)).encode()
-        exchange.give(gzip.compress(whole) + spaces * mebibytes, content_encoding="gzip")
+        exchange.give(gzip.compress(whole) + spaces, content_encoding="gzip")
     return bend
 
 
+@functools.cache
 def many(realm, document):
-    """200,000 keys, the intruder's first."""
+    """200,000 keys, the intruder's first; made once."""
     one = json.dumps(KEYS.jwk("es-1", alg="ES256", use="sig", kid="%d")).encode()
     first = json.dumps(published()["keys"][0]).encode()
     return b'{"keys":[' + first + b"".join(b"," + one % n for n in range(200_000)) + b"]}"

@@ -36,8 +36,8 @@ def main():
     parser.add_argument("--rotations", type=int, default=100, help="of the keys")
     parser.add_argument("words", nargs="*", metavar="WORD")
     chosen = parser.parse_args()
-    chosen.seconds = chosen.seconds or (30.0 if chosen.full else 3.0)
-    chosen.pace = 1.0 if chosen.full else 0.15
+    chosen.seconds = chosen.seconds or (30.0 if chosen.full else 2.0)
+    chosen.pace = 1.0 if chosen.full else 0.12
     report = Report(chosen.words)
     with contextlib.closing(Idp(free_port(), up=False)) as idp:
         for part in PARTS:

@@ -7,9 +7,9 @@ provider says of the time while it hands out its keys.
 import time
 
 from hostile_idp import COOLDOWN
-from renewing import told
+from renewing import ask
 from stage import hold
-from world import API, VAULT, item, until
+from world import API, item, until
 
 DEFAULT, STRICT = 30, 0
 # What a slow machine may take between a token's making and its judgement.
@@ -49,15 +49,11 @@ def claims(leeway):
     return {**kept, **wrong}
 
 
-def asked(world, token):
-    return told(world.send("GET", f"{VAULT}?{API}", token))
-
-
 def judged(world, realm, leeway, key="k1"):
     for name, (given, expected) in claims(leeway).items():
         now = int(time.time())
         token = realm.token(key, **{claim: now + seconds for claim, seconds in given.items()})
-        met = asked(world, token)
+        met = ask(world, token)
         hold(met == expected, f"{name} ({given}): {met}, not {expected}")
     return f"{len(claims(leeway))} tokens"
 
@@ -66,9 +62,9 @@ def ends_in_use(world, realm):
     """A token that was verified and is remembered ends on time."""
     end = int(time.time()) + 3
     token = realm.token("k1", exp=end)
-    met = asked(world, token)
+    met = ask(world, token)
     hold(met == "200", f"not good before its end: {met}")
-    until("the token's end", lambda: asked(world, token) == EXPIRED, 10)
+    until("the token's end", lambda: ask(world, token) == EXPIRED, 10)
     # The gateway may count up to a second more, since Azure's dates hold no parts of one.
     hold(end - 2 <= time.time() <= end + 2, f"ended {time.time() - end:+.1f} s from its end")
     return f"{time.time() - end:+.1f} s"
@@ -80,7 +76,7 @@ def lied_to(world, realm, lie):
     name = f"key-of-{lie}"
     realm.publish(name)
     # Good only by the key that came with the lie.
-    until("the lie to be fetched", lambda: asked(world, realm.token(name)) == "200", COOLDOWN + 5)
+    until("the lie to be fetched", lambda: ask(world, realm.token(name)) == "200", COOLDOWN + 5)
     told_of = judged(world, realm, DEFAULT, name)
     # Changes need a clock that Azure's agrees with: a provider has no say in that.
     answer = world.send("POST", f"{item('vm1')}/backup?{API}", world.token("operator"), BACKUP)
