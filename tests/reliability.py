@@ -161,6 +161,7 @@ takes guards away one by one and names the test that must go red.
 | `restart` | starts on a long log, orderly and killed |
 | `floods` | HTTP/2 floods, slow clients, broken TLS records, idle crowds: memory bounded, others served |
 | `scan` | testssl.sh and sslyze find nothing but the development certificate |
+| `idp` | the identity provider down, slow, flooded with unknown keys, changing its keys 100 times, hostile in every document, lying about the time: nobody let in, at most one fetch in a cool-down, memory bounded, others served |
 | `generated`, `corpus` | every request that reached the emulator is read by it as the operation on record |
 | `mutant` | five guards taken away at random: the named test goes red |
 
