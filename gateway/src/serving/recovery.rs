@@ -376,12 +376,11 @@ mod tests {
         assert!(then(decision(json!({"method": "GET"}))).is_empty());
         assert!(then(decision(json!(null))).is_empty());
         let changed = then(decision(json!({"method": "POST"})));
-        assert_eq!(changed.len(), 1);
-        assert_eq!(changed[0].vault.as_deref(), Some("/v\u{e9}\n"));
-        assert_eq!(
-            (changed[0].method.as_str(), changed[0].accepted),
-            ("POST", false)
-        );
+        let [change] = changed.as_slice() else {
+            panic!("{changed:?}");
+        };
+        assert_eq!(change.vault.as_deref(), Some("/v\u{e9}\n"));
+        assert_eq!((change.method.as_str(), change.accepted), ("POST", false));
         assert!(
             then(outcome("accepted"))
                 .iter()
