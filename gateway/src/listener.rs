@@ -43,7 +43,7 @@ pub(crate) use tls::Tls;
 pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// Largest header block, bytes, for either protocol version.
-const MAX_HEADER_BYTES: usize = 32 << 10;
+pub(crate) const MAX_HEADER_BYTES: usize = 32 << 10;
 /// Most headers of one request.
 const MAX_HEADERS: usize = 100;
 /// Most requests in flight on one HTTP/2 connection.
