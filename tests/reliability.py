@@ -162,6 +162,7 @@ takes guards away one by one and names the test that must go red.
 | `floods` | HTTP/2 floods, slow clients, broken TLS records, idle crowds: memory bounded, others served |
 | `scan` | testssl.sh and sslyze find nothing but the development certificate |
 | `idp` | the identity provider down, slow, flooded with unknown keys, changing its keys 100 times, hostile in every document, lying about the time: nobody let in, at most one fetch in a cool-down, memory bounded, others served |
+| `upstream` | split, cut, endless, redirecting and reflecting answers of Azure: whole or none, no URL past the gateway, a change sent once, the gateway's own token in nothing that left it |
 | `generated`, `corpus` | every request that reached the emulator is read by it as the operation on record |
 | `mutant` | five guards taken away at random: the named test goes red |
 
