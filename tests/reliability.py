@@ -31,6 +31,11 @@ SUITES = {
     "arrivals": (
         "power cut: a snapshot of a loop-mounted ext4 at a random instant, then a start on it",
         "python3 tests/crash/arrivals.py --trials 30", 1_000),
+    "restart": (
+        "with a million records, starts after an orderly end, after a kill under load, and after a "
+        "kill between a key and its record: each to its `ready` line in at most two seconds, and "
+        "the log verifies afterwards",
+        "python3 tests/crash/restart.py --records 1000000", 4),
     "mutated": (
         "mutated targets and bodies, each understood as an independent reader understands it",
         "VAULTGATE_MUTATIONS=30000 VAULTGATE_SEED=N cargo test --release -p vaultgate-arm --test mutated",
