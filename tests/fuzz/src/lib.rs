@@ -2,6 +2,7 @@
 
 pub mod edits;
 pub mod json_reader;
+pub mod log_reader;
 pub mod path_reader;
 
 /// The parts of an input, each begun by a line `=== NAME`.

@@ -21,10 +21,11 @@ use vaultgate_decision_log::tile::TileStore;
 use vaultgate_decision_log::tree::{leaf_hash, proof};
 use vaultgate_decision_log::verify::{VerifyError, verify};
 use vaultgate_decision_log::{
-    DecisionLog, Digest, Entry, Kind, LogOptions, Members, Priority, Receipt, SigningKey,
+    DecisionLog, Digest, Entry, Kind, LogOptions, Members, Opened, Priority, Receipt, SigningKey,
     VerifierKey, anchor,
 };
 use vaultgate_fuzz::edits::{self, Edit};
+use vaultgate_fuzz::log_reader;
 
 const ORIGIN: &str = "log.example/fuzz";
 /// Keys of bytes that are all one and all two.
@@ -58,7 +59,7 @@ fuzz_target!(init: LazyLock::force(&BASE), |data: &[u8]| {
     };
     match mode % 8 {
         4 => texts(rest),
-        5 => opened(rest),
+        5 => opened(*mode, rest),
         _ => verified(*mode, rest),
     }
 });
@@ -217,15 +218,6 @@ fn lines(files: &Files) -> Vec<&[u8]> {
     lines
 }
 
-/// How many records there are, if each line of the last segment is one.
-fn end(files: &Files) -> Option<usize> {
-    let (path, bytes) = files
-        .iter()
-        .rfind(|(path, _)| path.starts_with("segments"))?;
-    let first: usize = path.file_stem()?.to_str()?.parse().ok()?;
-    Some(first + bytes.iter().filter(|byte| **byte == b'\n').count())
-}
-
 fn verified(mode: u8, data: &[u8]) {
     let files = changed(data);
     let base = &*BASE;
@@ -382,31 +374,82 @@ fn readers(dir: &Path, files: &Files) {
     let _ = root;
 }
 
-/// Opening repairs a tail and refuses a log that was cut; it never panics.
-fn opened(data: &[u8]) {
+/// Opening repairs a tail, refuses a log that was cut unless a fork is declared, and
+/// refuses nothing else; it never panics.
+fn opened(mode: u8, data: &[u8]) {
     let base = &*BASE;
     let files = changed(data);
     let dir = base.root.path().join("opened");
     drop(fs::remove_dir_all(&dir));
     write(&dir, &files);
+    let late = base.root.path().join("late");
     let mut options = options(&dir);
-    options.anchors = vec![base.root.path().join("late")];
-    // What the records before the checkpoint say is for the verifier; opening looks for
-    // the end, and counts the lines of the last segment from the number in its name.
-    let whole = end(&files) >= Some(base.lines.len());
-    if let Ok((log, _)) = DecisionLog::open(options, key(1, base.root.path())) {
-        assert!(whole, "a log that was cut is opened");
-        drop(log.close());
-        let again = verify(&dir, &base.pinned[1], &[base.root.path().join("late")]);
-        if let Ok(report) = again {
-            let records = Records::open(&dir, 0).unwrap();
-            let lines: Vec<Vec<u8>> = records
-                .map_while(Result::ok)
-                .map(|line| line.leaf)
-                .collect();
-            assert!(lines.starts_with(&base.lines), "{report:?}");
+    options.anchors = vec![late.clone()];
+    options.declare_fork = (mode & 0x40 != 0).then(|| "by the fuzzer".to_owned());
+    let forks = options.declare_fork.is_some();
+    let same = |part: &str| {
+        let mut good = base.files.iter().filter(|(path, _)| path.starts_with(part));
+        good.all(|(path, good)| files.get(path) == Some(good))
+    };
+    let segments = log_reader::segments(&files);
+    // The good log, or where a fork is declared some beginning of it.
+    let lines = log_reader::joined(&segments)
+        .filter(|lines| lines.len() <= base.lines.len() && agree(lines, &base.lines));
+    let whole = lines
+        .as_ref()
+        .is_some_and(|lines| lines.len() == base.lines.len());
+    let good = (lines.is_some() && forks) || (whole && same("checkpoint"));
+    match DecisionLog::open(options, key(1, base.root.path())) {
+        Ok((log, opened)) => {
+            promised(&segments, &opened);
+            drop(log.close());
+            let verdict = verify(&dir, &base.pinned[1], &[late]);
+            assert!(verdict.is_ok() || !good || !same("blobs"), "{verdict:?}");
+            if verdict.is_ok_and(|report| report.anchored_to.is_some()) {
+                let records = Records::open(&dir, 0).unwrap();
+                let lines: Vec<Vec<u8>> = records.map(|line| line.unwrap().leaf).collect();
+                assert!(lines.starts_with(&base.lines));
+            }
+        }
+        Err(error) => assert!(!good, "a good log is refused: {error}"),
+    }
+}
+
+/// What must be so of a log that was opened. What the records before the checkpoint
+/// say is for the verifier: of them, opening reads those where segments meet, and
+/// all when it had to build the tiles anew.
+fn promised(segments: &[log_reader::Segment<'_>], opened: &Opened) {
+    let all = BASE.lines.len();
+    let size = segments.last().map_or(0, log_reader::Segment::end);
+    let torn = segments.last().map_or(0, log_reader::Segment::torn);
+    assert_eq!(opened.cut_bytes, torn as u64);
+    let events = usize::from(torn > 0) + usize::from(opened.forked_from.is_some());
+    assert_eq!(opened.size, (size + events) as u64);
+    assert!(segments.first().is_none_or(|segment| segment.first == 0));
+    let from = match opened.rebuilt || opened.forked_from.is_some() {
+        true => 0,
+        false => all,
+    };
+    let begin = segments.partition_point(|segment| segment.first <= from);
+    let (ends, read) = segments.split_at(begin.saturating_sub(1));
+    for (segment, next) in ends.iter().zip(&segments[1.min(segments.len())..]) {
+        assert!(segment.joins(next.first), "segments that do not meet");
+    }
+    for segment in read {
+        for (seq, line) in (segment.first..).zip(&segment.lines) {
+            assert!(seq < from || log_reader::is_record(line, seq), "{seq}");
         }
     }
+    if opened.forked_from.is_none() {
+        assert!(size >= all, "a log that was cut is opened");
+        let lines = log_reader::joined(segments);
+        let same = lines.is_some_and(|lines| agree(&lines, &BASE.lines));
+        assert!(same || !opened.rebuilt, "a changed record is hashed anew");
+    }
+}
+
+fn agree(lines: &[&[u8]], good: &[Vec<u8>]) -> bool {
+    lines.iter().zip(good).all(|(line, good)| line == good)
 }
 
 /// Notes, keys, receipts and heads that somebody wrote.

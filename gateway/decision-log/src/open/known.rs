@@ -34,8 +34,9 @@ pub(super) fn read(options: &LogOptions, key: &SigningKey) -> Result<Known, Open
     }
     let path = options.dir.join(CHECKPOINT);
     let records = has_records(&options.dir)?;
-    match fs::read_to_string(&path) {
-        Ok(note) => match own_checkpoint(&note, &options.origin) {
+    // As the verifier reads it: bytes that are no text spoil it like any others.
+    match fs::read(&path) {
+        Ok(note) => match own_checkpoint(&String::from_utf8_lossy(&note), &options.origin) {
             Ok(signed) => known.checkpoint = Some(signed),
             Err(error) => known.lost = Some(error),
         },

@@ -154,6 +154,29 @@ fn a_missing_checkpoint_and_a_newer_anchor_are_refused() {
 }
 
 #[test]
+fn a_spoilt_checkpoint_is_refused_until_a_fork_is_declared() {
+    for place in [0, 30, 60] {
+        for spoilt in [b'~', b'\n', 0, 0xff] {
+            let test = TestLog::new();
+            let log = test.open();
+            test.append(&log, 0, Priority::Normal).unwrap();
+            log.close().unwrap();
+            let path = test.dir().join("checkpoint");
+            let mut note = fs::read(&path).unwrap();
+            note[place] = spoilt;
+            fs::write(&path, note).unwrap();
+            let refused = test.try_open().err().unwrap();
+            assert!(
+                matches!(refused, OpenError::Checkpoint(_)),
+                "{place} {spoilt}: {refused}"
+            );
+            test.options.lock().unwrap().declare_fork = Some("a bad disk".to_owned());
+            assert_eq!(test.try_open().unwrap().1.forked_from, Some(0));
+        }
+    }
+}
+
+#[test]
 fn edits_are_refused_at_opening_when_they_show() {
     let test = TestLog::new();
     let log = test.open();
