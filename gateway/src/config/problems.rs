@@ -14,6 +14,8 @@ pub(crate) struct Problem {
     pub(crate) message: String,
     /// What to do about it; may be empty.
     pub(crate) hint: String,
+    /// Its line, where the parser told it; else that of the key.
+    pub(crate) line: Option<usize>,
 }
 
 /// The problems found so far.
@@ -28,10 +30,22 @@ impl Problems {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
+        self.add_at(None, key, message, hint);
+    }
+
+    /// Notes one more problem, on this line.
+    pub(crate) fn add_at(
+        &mut self,
+        line: Option<usize>,
+        key: impl Into<String>,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
         self.0.push(Problem {
             key: key.into(),
             message: message.into(),
             hint: hint.into(),
+            line,
         });
     }
 

@@ -23,13 +23,14 @@ impl<'i> Source<'i> {
                 root: root.into_inner(),
             }),
             Err(error) => {
+                let line = error.span().map(|span| line_of(text, span));
                 let problem = Problem {
+                    line,
                     key: "syntax".into(),
                     message: error.message().trim().replace('\n', "; "),
                     hint: "the file is TOML 1.1; `vaultgate config sample` prints one that works"
                         .into(),
                 };
-                let line = error.span().map(|span| line_of(text, span));
                 Err(Rejected {
                     problems: vec![(line, problem)],
                 })
@@ -103,15 +104,8 @@ impl<'i> Source<'i> {
     /// Puts each problem on its line.
     pub(crate) fn locate(&self, problems: Problems) -> Rejected {
         let located = problems.iter().map(|problem| {
-            let (key, line) = match problem.key.split_once('@') {
-                Some((key, line)) => (key.to_owned(), line.parse().ok()),
-                None => (problem.key.clone(), self.line_of_key(&problem.key)),
-            };
-            let problem = Problem {
-                key,
-                ..problem.clone()
-            };
-            (line, problem)
+            let line = problem.line.or_else(|| self.line_of_key(&problem.key));
+            (line, problem.clone())
         });
         Rejected {
             problems: located.collect(),
@@ -166,12 +160,10 @@ where
     match T::deserialize(ValueDeserializer::from(Spanned::new(span, value))) {
         Ok(read) => Some(read),
         Err(error) => {
-            let key = match error.span() {
-                // `@` carries the line past the keys: the error knows it better.
-                Some(span) if !span.is_empty() => format!("{key}@{}", line_of(text, span)),
-                _ => key.to_owned(),
-            };
-            problems.add(
+            // The error knows its line better than the key of the section does.
+            let span = error.span().filter(|span| !span.is_empty());
+            problems.add_at(
+                span.map(|span| line_of(text, span)),
                 key,
                 error.message().trim().replace('\n', "; "),
                 "`vaultgate config sample` lists every setting",
