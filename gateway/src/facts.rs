@@ -203,6 +203,7 @@ impl Facts {
 
 /// Answers on their way to facts.
 struct Raw {
+    vault: Option<String>,
     answers: Answers,
     posture: Posture,
     complete: bool,
@@ -218,6 +219,7 @@ struct Raw {
 impl Raw {
     fn new(wanted: &Wanted<'_>) -> Raw {
         Raw {
+            vault: wanted.vault.map(str::to_owned),
             answers: Answers::default(),
             posture: Posture::default(),
             complete: wanted.vault.is_some(),
@@ -237,11 +239,8 @@ impl Raw {
 
     fn take(&mut self, purpose: &'static str, answer: Option<ReadAnswer>) {
         let status = answer.as_ref().map(|answer| answer.status.as_u16());
-        let body = answer.as_ref().and_then(|answer| {
-            let good = answer.status.is_success();
-            good.then(|| serde_json::from_slice::<Value>(&answer.body).ok())
-                .flatten()
-        });
+        let good = answer.as_ref().filter(|answer| answer.status.is_success());
+        let body = good.and_then(|answer| self.fact(purpose, &answer.body));
         match purpose {
             "vault" => self.part(status, body, |answers, body| answers.vault = body),
             "vault-config" => self.part(status, body, |answers, body| answers.config = body),
@@ -278,13 +277,39 @@ impl Raw {
         keep(&mut self.answers, body);
     }
 
+    /// An answer that is what was asked for, read as strictly as a caller's body. Anything
+    /// else that says "200" is no fact: an error page, another vault, half of a list.
+    fn fact(&self, purpose: &'static str, body: &[u8]) -> Option<Value> {
+        Document::parse(body).ok()?;
+        let fact: Value = serde_json::from_slice(body).ok()?;
+        let of_vault = || {
+            let id = fact.get("id").and_then(Value::as_str)?;
+            let (own, rest) = id.split_at_checked(self.vault.as_ref()?.len())?;
+            let within = rest.is_empty() || rest.starts_with('/');
+            (within && own.eq_ignore_ascii_case(self.vault.as_ref()?)).then_some(rest)
+        };
+        let fits = match purpose {
+            "vault" => {
+                of_vault() == Some("") && fact.get("properties").is_some_and(Value::is_object)
+            }
+            "vault-config" => {
+                of_vault().is_some() && fact.get("properties").is_some_and(Value::is_object)
+            }
+            "guards" => fact.get("value").is_some_and(Value::is_array),
+            "before" => fact.get("properties").is_some_and(Value::is_object),
+            _ => fact.is_object() && fact.get("error").is_none(),
+        };
+        fits.then_some(fact)
+    }
+
     fn take_before(&mut self, answer: Option<ReadAnswer>) {
         let Some(answer) = answer else { return };
         match answer.status.as_u16() {
             200 => {
                 // Read as strictly as a caller's body: what two parsers could
                 // read differently is no state that a change may be judged by.
-                if let Ok(document) = Document::parse(&answer.body) {
+                let fits = self.fact("before", &answer.body).is_some();
+                if let (true, Ok(document)) = (fits, Document::parse(&answer.body)) {
                     self.before = Before::Present(document);
                     self.etag = answer.etag;
                 }

@@ -190,8 +190,8 @@ impl Outbound {
         if !(200..=599).contains(&parts.status.as_u16()) {
             return Err(FetchError::Status(parts.status.as_u16()));
         }
-        let coding = parts.headers.get(header::CONTENT_ENCODING);
-        if coding.is_some_and(|coding| coding != "identity") {
+        let mut codings = parts.headers.get_all(header::CONTENT_ENCODING).iter();
+        if codings.any(|coding| coding != "identity") {
             return Err(FetchError::Encoded);
         }
         Ok(Response::from_parts(parts, read(body, max_body).await?))

@@ -17,7 +17,7 @@ use super::Pipeline;
 use super::asked::Asked;
 use super::trail::Trail;
 use crate::admit::ArmBucket;
-use crate::custody::rewrite::{Malformed, local_part, next_link};
+use crate::custody::rewrite::{Malformed, is_of, local_part, next_link};
 use crate::custody::{Handle, PREFIX};
 use crate::idempotency::{StoredReply, Ticket};
 use crate::listener::Answer;
@@ -110,7 +110,7 @@ impl Pipeline {
             .and_then(|answer| {
                 POLLS.iter().find_map(|name| {
                     let url = answer.headers.get(*name)?.to_str().ok()?;
-                    local_part(url, self.upstream.host()).map(str::to_owned)
+                    self.poll_target(asked, url).map(str::to_owned)
                 })
             });
         let record = OutcomeRecord {
@@ -243,12 +243,9 @@ impl Pipeline {
             let Some(url) = headers.remove(&name) else {
                 continue;
             };
-            let local = url
-                .to_str()
-                .ok()
-                .and_then(|url| local_part(url, self.upstream.host()));
-            let Some(local) = local else {
-                tracing::warn!(header = %name, decision = %trail.id, "a URL of another host was taken out of an answer");
+            let local = url.to_str().ok();
+            let Some(local) = local.and_then(|url| self.poll_target(asked, url)) else {
+                tracing::warn!(header = %name, decision = %trail.id, "a URL that leads elsewhere was taken out of an answer");
                 continue;
             };
             let handle = match &asked.poll {
@@ -266,6 +263,13 @@ impl Pipeline {
                 headers.insert(name, value);
             }
         }
+    }
+
+    /// What a poll URL names here: the gateway will read it for its caller, so it is of the
+    /// subscription that the caller was judged for.
+    fn poll_target<'u>(&self, asked: &Asked, url: &'u str) -> Option<&'u str> {
+        let local = local_part(url, self.upstream.host())?;
+        is_of(local, asked.resource.subscription.as_deref()).then_some(local)
     }
 
     fn handle_for(

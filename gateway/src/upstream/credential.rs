@@ -29,7 +29,7 @@ use super::assertion::Assertion;
 use super::transport::client_options;
 use crate::clock::Clock;
 use crate::config::upstream::{Identity, SecretRef, Upstream as Settings};
-use crate::outbound::Outbound;
+use crate::outbound::{FetchError, Outbound};
 
 /// A token is fetched anew when less than this is left of it.
 const REFRESH_BEFORE: SignedDuration = SignedDuration::from_mins(10);
@@ -37,6 +37,31 @@ const REFRESH_BEFORE: SignedDuration = SignedDuration::from_mins(10);
 const USABLE: SignedDuration = SignedDuration::from_secs(30);
 /// How often the background looks whether a token is due.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// Longest time for a sign-in, with what the SDK tries again.
+const SIGN_IN: Duration = Duration::from_secs(15);
+
+/// What may be said of the SDK's error. Its text repeats what the authority answered, and an
+/// authority, or whoever stands before it, may repeat the secret that it was sent.
+fn told(error: &azure_core::Error) -> String {
+    let text = error.to_string();
+    let code = text.split("AADSTS").nth(1).map(|rest| {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count().min(8);
+        format!(" (AADSTS{})", rest.get(..digits).unwrap_or_default())
+    });
+    let code = code.unwrap_or_default();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(ours) = error.downcast_ref::<FetchError>() {
+            return format!("{ours}{code}");
+        }
+        cause = error.source();
+    }
+    match error.http_status() {
+        Some(status) => format!("the answer was {}{code}", u16::from(status)),
+        None => format!("the answer was not a token{code}"),
+    }
+}
 
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
@@ -182,9 +207,15 @@ impl Credential {
 
 impl Inner {
     async fn fetch(&self) -> Result<AzureToken, CredentialError> {
-        let credential = self.credential().await?;
-        let got = credential.get_token(&[&self.scope], None).await;
-        let got = got.map_err(|error| CredentialError::Token(error.to_string()))?;
+        let got = async {
+            let credential = self.credential().await?;
+            let got = credential.get_token(&[&self.scope], None).await;
+            got.map_err(|error| CredentialError::Token(told(&error)))
+        };
+        let late = || CredentialError::Token(format!("no answer within {SIGN_IN:?}"));
+        let got = tokio::time::timeout(SIGN_IN, got)
+            .await
+            .map_err(|_| late())??;
         let expires = Timestamp::from_second(got.expires_on.unix_timestamp());
         Ok(AzureToken {
             secret: SecretString::from(got.token.secret().to_owned()),
@@ -193,7 +224,7 @@ impl Inner {
     }
 
     async fn credential(&self) -> Result<Arc<dyn TokenCredential>, CredentialError> {
-        let failed = |error: azure_core::Error| CredentialError::Token(error.to_string());
+        let failed = |error: azure_core::Error| CredentialError::Token(told(&error));
         match &self.identity {
             Identity::ManagedIdentity {
                 client_id,
@@ -253,7 +284,7 @@ impl Inner {
             client_options: client_options(self.outbound.with_local_http(), endpoint),
         };
         let made = ManagedIdentityCredential::new(Some(options));
-        Ok(made.map_err(|error| CredentialError::Token(error.to_string()))?)
+        Ok(made.map_err(|error| CredentialError::Token(told(&error)))?)
     }
 
     /// Options with our transport and the pinned authority.
@@ -306,7 +337,10 @@ impl Inner {
 
     async fn read_key_vault(&self, vault: &str, name: &str) -> Result<String, CredentialError> {
         let failed = |error: azure_core::Error| {
-            CredentialError::Secret(format!("Key Vault `{vault}`, secret `{name}`: {error}"))
+            CredentialError::Secret(format!(
+                "Key Vault `{vault}`, secret `{name}`: {}",
+                told(&error)
+            ))
         };
         let options = SecretClientOptions {
             client_options: client_options(self.outbound.clone(), None),

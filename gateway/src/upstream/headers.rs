@@ -42,12 +42,19 @@ pub(super) fn to_caller(azure: &HeaderMap) -> HeaderMap {
     for (name, value) in azure {
         let listed = DOWN.contains(name)
             || DOWN_BY_NAME.contains(&name.as_str())
-            || name.as_str().starts_with(DOWN_BY_PREFIX);
+            || is_ratelimit(name.as_str());
         if listed && is_plain(value) && !headers.contains_key(name) {
             headers.insert(name.clone(), value.clone());
         }
     }
     headers
+}
+
+/// Which of Azure's limits it tells is a word: an open end could carry anything.
+fn is_ratelimit(name: &str) -> bool {
+    name.strip_prefix(DOWN_BY_PREFIX).is_some_and(|limit| {
+        limit.len() <= 64 && limit.bytes().all(|b| b.is_ascii_lowercase() || b == b'-')
+    })
 }
 
 /// Text without control characters: nothing that splits an answer.
@@ -85,6 +92,7 @@ mod tests {
             ("set-cookie", "a=b"),
             ("www-authenticate", "Bearer"),
             ("server", "x"),
+            ("x-ms-ratelimit-remaining-eyj0.eyjh0", "7"),
             ("x-vaultgate-decision", "allow"),
             ("retry-after", "5"),
             ("x-ms-ratelimit-remaining-subscription-reads", "7"),

@@ -62,6 +62,10 @@ impl HttpClient for SdkClient {
             Error::with_error(kind, error, "send")
         })?;
         let (parts, body) = answer.into_parts();
+        if let Some(name) = beyond_time(&body) {
+            let text = format!("`{name}` is beyond all time");
+            return Err(Error::with_message(ErrorKind::DataConversion, text));
+        }
         let mut headers = Headers::new();
         for (name, value) in &parts.headers {
             if let Ok(value) = value.to_str() {
@@ -70,5 +74,46 @@ impl HttpClient for SdkClient {
         }
         let status = parts.status.as_u16().into();
         Ok(AsyncRawResponse::from_bytes(status, headers, body))
+    }
+}
+
+/// The member of a token's answer whose number no calendar has: the SDK adds it to the time
+/// of day and panics.
+fn beyond_time(body: &[u8]) -> Option<&'static str> {
+    const NAMES: [&str; 4] = ["expires_in", "ext_expires_in", "expires_on", "refresh_in"];
+    const YEARS: f64 = 1e11;
+    let answer: serde_json::Value = serde_json::from_slice(body).ok()?;
+    NAMES.into_iter().find(|name| {
+        let number = match answer.get(name) {
+            Some(serde_json::Value::Number(number)) => number.as_f64(),
+            Some(serde_json::Value::String(text)) => text.trim().parse().ok(),
+            _ => return false,
+        };
+        number.is_some_and(|number| !(-YEARS..=YEARS).contains(&number))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::beyond_time;
+
+    #[test]
+    fn times_that_no_calendar_has_are_found() {
+        for (body, found) in [
+            (
+                r#"{"expires_in":3599,"ext_expires_in":"3599","expires_on":"1800000000"}"#,
+                None,
+            ),
+            (r#"{"expires_in":9223372036854775807}"#, Some("expires_in")),
+            (
+                r#"{"expires_on":"-9223372036854775808"}"#,
+                Some("expires_on"),
+            ),
+            (r#"{"refresh_in":1e300}"#, Some("refresh_in")),
+            ("[]", None),
+            ("", None),
+        ] {
+            assert_eq!(beyond_time(body.as_bytes()), found, "{body}");
+        }
     }
 }
