@@ -7,9 +7,9 @@ said 502), or `either`: HTTP leaves it open, and whatever comes must still be so
 import gzip
 import json
 
-from hostile_arm import chunked, encode, response
+from rogue_arm import chunked, encode, response
 from meter import Meter
-from upstream_stage import MAX_ANSWER, TIMEOUT, hold, told
+from rogue_stage import MAX_ANSWER, TIMEOUT, hold, told
 
 PLANT = "Set-Cookie: planted=1"
 SMUGGLED = response({"name": "planted"}, headers=[("x-ms-request-id", "planted")])

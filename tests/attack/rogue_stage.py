@@ -19,13 +19,13 @@ HERE = pathlib.Path(__file__).resolve().parent
 for folder in ("clients", "corpus", "crash"):
     sys.path.insert(0, str(HERE.parent / folder))
 
-from hostile_arm import HostileArm, Lure  # noqa: E402
+from rogue_arm import RogueArm, Lure  # noqa: E402
 from wire import Wire  # noqa: E402
 from world import API, UNLIMITED, World, until  # noqa: E402
 
 BACKUP = b'{"properties":{"objectType":"IaasVMBackupRequest"}}'
 MAX_ANSWER = 1 << 20
-TIMEOUT = 2
+TIMEOUT = 1
 AZURE = f'change_timeout = "{TIMEOUT}s"\nread_timeout = "{TIMEOUT}s"\nmax_answer = {MAX_ANSWER}\n'
 POLLS = ("location", "azure-asyncoperation", "operation-location")
 # Every header that an answer of the gateway may have.
@@ -36,7 +36,7 @@ HEADERS = {
     "x-vaultgate-receipt", "connection", "cache-control",
 }
 # Of a refusal that tells of Azure.
-REFUSED = {"outcome-unknown", "upstream-unreachable", "gateway-credential"}
+REFUSED = {"outcome-unknown", "upstream-unreachable", "gateway-credential", "upstream-malformed"}
 # Every planted header, body and address has this word: it may stand in no answer.
 PLANTED = "planted"
 
@@ -76,6 +76,7 @@ class Log:
     def __init__(self, folder):
         self.folder, self.lock, self.at = folder / "segments", threading.Lock(), {}
         self.decisions, self.outcomes = {}, collections.defaultdict(list)
+        self.about = collections.defaultdict(list)
 
     def read(self):
         """Decisions by id, and outcomes by their decision."""
@@ -91,6 +92,7 @@ class Log:
             return self.decisions, self.outcomes
 
     def take(self, record):
+        self.about[record["id"] if record["kind"] == "decision" else record.get("decision")].append(record)
         if record["kind"] == "decision":
             self.decisions[record["id"]] = record
         # The end of an operation that was accepted before is a later one.
@@ -116,7 +118,7 @@ class Stage:
             ending.callback(world.stop)
             world.start_emulator(4.0)
             certificates = pathlib.Path(world.env["SIM_CA"]).parent
-            lure, arm = Lure(certificates), HostileArm(certificates)
+            lure, arm = Lure(certificates), RogueArm(certificates)
             ending.callback(lure.stop)
             ending.callback(arm.stop)
             if inventory:

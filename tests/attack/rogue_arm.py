@@ -106,7 +106,7 @@ class Line:
         """An orderly end: TLS says that there is nothing more."""
         self.open = False
         with contextlib.suppress(OSError, ValueError):
-            self.tls.settimeout(0.2)
+            self.tls.settimeout(0.02)
             self.tls.unwrap()
 
     def cut(self):
@@ -180,7 +180,7 @@ class Lure(Server):
         line.send(response({"lured": True}))
 
 
-class HostileArm(Server):
+class RogueArm(Server):
     """Plays by vault; honest to the others."""
 
     def __init__(self, certificates):
@@ -196,7 +196,7 @@ class HostileArm(Server):
 
     def vault(self, play=None):
         """The path of a vault of its own, whose requests `play(line, asked)` answers."""
-        name = f"hostile{next(self.names)}"
+        name = f"rogue{next(self.names)}"
         if play:
             self.plays[name] = play
         return f"{GROUP}/vaults/{name}"
@@ -249,7 +249,9 @@ class HostileArm(Server):
                 self.asked.append(asked)
                 self.tokens.add(asked.token)
             play = self.plays.get(asked.vault)
-            if play:
+            if not asked.token:
+                line.send(response({"error": {"code": "AuthenticationFailed"}}, "401 Unauthorized"))
+            elif play:
                 play(line, asked)
             else:
                 line.send(self.honest(asked))

@@ -10,8 +10,8 @@ import gzip
 import json
 
 import leaks
-from hostile_arm import chunked, encode, response
-from upstream_stage import API, MAX_ANSWER, Wrong, hold, told
+from rogue_arm import chunked, encode, response
+from rogue_stage import API, MAX_ANSWER, hold, told, until
 
 SECRETS = (b"vaultgate-operator-secret", b"vaultgate-reader-secret")
 
@@ -82,25 +82,13 @@ def channels():
     yield "a 1xx answer", lambda t, a: f"HTTP/1.1 103 {t}\r\nLink: {t}\r\n\r\n".encode() + response(b"{}")
 
 
-def fresh(stage, since):
-    """What was said, recorded and counted since then: by place."""
-    records = stage.world.records()
-    text = json.dumps(records[since[0]:]).encode()
-    return {"the log": text, "the console": stage.world.console_text().encode()[since[1]:]}
-
-
-def mark(stage):
-    return len(stage.world.records()), len(stage.world.console_text().encode())
-
-
 def seen(exchange):
     return b"".join(repr(r.headers).encode() + r.body for r in exchange.replies)
 
 
 def reflected(stage):
-    """One by one: the log and the console are searched for what each one left there."""
+    """Answer and records of each are searched; the console and all the rest at the end."""
     def one(make, send):
-        since = mark(stage)
 
         def play(line, asked):
             line.send(make(asked.token, stage.arm))
@@ -109,7 +97,7 @@ def reflected(stage):
         exchange = send(stage.arm.vault(play))
         hold(len(exchange.replies) == 1, f"not one answer: {told(exchange)}")
         stage.outcome(exchange)
-        leaked(stage, since, exchange)
+        leaked(stage, exchange)
 
     for name, make in channels():
         yield f"reflected: {name}, read", lambda make=make: one(make, stage.read)
@@ -120,12 +108,13 @@ def reflected(stage):
         yield f"reflected: a fact's {part}, to the gateway itself", lambda part=part: fact(stage, part)
 
 
-def leaked(stage, since, exchange=None):
-    places = dict(fresh(stage, since))
-    if exchange:
-        places["the answer"] = seen(exchange)
-    found = held(stage, places)
-    hold(not found, f"the gateway's token stands in {found}; {told(exchange) if exchange else ''}")
+def leaked(stage, *exchanges):
+    """Whether answers, or the records of their decisions, hold a credential."""
+    for exchange in exchanges:
+        own = exchange.header("x-vaultgate-decision-id")
+        until("the decision's records", lambda own=own: stage.log.read() and stage.log.about[own])
+        found = held(stage, {"the answer": seen(exchange), "the log": json.dumps(stage.log.about[own]).encode()})
+        hold(not found, f"a credential stands in {found}; {told(exchange)}")
 
 
 def operation(stage):
@@ -134,10 +123,9 @@ def operation(stage):
         target = f"{stage.arm.url}/subscriptions/{asked.token}/providers/a?api-version=2026-08-01"
         line.send(response(b"", "202 Accepted", [("Location", target)]))
 
-    since = mark(stage)
     exchange = stage.change(stage.arm.vault(play))
     stage.outcome(exchange)
-    leaked(stage, since, exchange)
+    leaked(stage, exchange)
 
 
 def ended(stage):
@@ -148,12 +136,17 @@ def ended(stage):
         return line.send(response({"status": "Failed", "properties": {"jobId": asked.token},
                                    "error": {"code": asked.token}, "endTime": asked.token}))
 
-    since = mark(stage)
     exchange = stage.change(stage.arm.vault(play))
     hold(exchange.status == 202, told(exchange))
     polled = stage.ask("GET", exchange.header("location").removeprefix(stage.world.url))
     stage.outcome(polled)
-    leaked(stage, since, polled)
+    own = exchange.header("x-vaultgate-decision-id")
+
+    def over():
+        return stage.log.read() and any("operation" in r and r["status"] is None for r in stage.log.about[own])
+
+    until("the end of the operation on the record", over)
+    leaked(stage, polled, exchange)
 
 
 def fact(stage, part):
@@ -169,11 +162,10 @@ def fact(stage, part):
             document["properties"][part] = asked.token
         line.send(response(document, headers=headers))
 
-    since = mark(stage)
     vault = stage.arm.vault(play)
     exchange = stage.ask("PUT", f"{vault}?{API}", body=encode({"location": "westeurope", "properties": {}}))
     hold(stage.arm.about(vault, operator=False), f"no facts were read: {told(exchange)}")
-    leaked(stage, since, exchange)
+    leaked(stage, exchange)
 
 
 # --- the login authority -------------------------------------------------------------------
@@ -210,21 +202,25 @@ def identity(stage):
     tolerated = ("a time in the past", "a time beyond all", "a time that is no number")
 
     def one(name, make):
-        since = mark(stage)
         arm.authority = lambda line, asked: line.send(make(asked))
         try:
             vault = arm.vault()
             exchange = stage.read(vault)
         finally:
             arm.authority = None
+        hold(exchange.replies, f"no answer within a minute: {told(exchange)}")
+        leaked(stage, exchange)
         stage.sound(exchange)
         if name not in tolerated:
             stage.refused(exchange)
-            hold(not arm.about(vault), "a request arrived without a token of the gateway's")
+            hold(not arm.about(vault), "a request arrived with a token that is none")
         hold(not stage.lure.hits, f"the lure was called: {stage.lure.hits[:2]}")
         stage.outcome(exchange)
-        leaked(stage, since, exchange)
         stage.serves()
 
+    # What the SDK takes for a broken connection it tries again, for longer than a slice may last.
+    slow = ("a token of 1 MiB and more", "gzip", "no JSON", "a list")
     for name, make in answers.items():
+        if name in slow and not stage.full:
+            continue
         yield f"identity: {name}", lambda name=name, make=make: one(name, make)

@@ -8,8 +8,8 @@ gateway reads: with a byte order mark, a member twice, or nesting beyond what it
 import json
 import re
 
-from hostile_arm import encode, response
-from upstream_stage import POLLS, hold, told
+from rogue_arm import encode, response
+from rogue_stage import POLLS, hold, told
 
 LONG = 20_000
 # A path that two parsers could read as two paths.

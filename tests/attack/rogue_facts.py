@@ -10,12 +10,12 @@ import pathlib
 import shutil
 import tempfile
 
-from hostile_arm import encode, response
-from upstream_stage import API, MAX_ANSWER, hold, reason, told
+from rogue_arm import encode, response
+from rogue_stage import API, MAX_ANSWER, hold, reason, told
 from world import PROD, REPOSITORY
 
 GRANTED = '"operator": {"read", "validate", "snapshot", "restore"'
-MORE = ', "protect", "configure", "weaken"'
+MORE = ', "protect"'
 READS = ("vault", "vaultconfig", "backupResourceGuardProxies", "before")
 
 
