@@ -98,10 +98,12 @@ pub(crate) struct Listener {
     pub(crate) proxy_protocol_from: Vec<std::net::IpAddr>,
     /// Time for a TLS handshake.
     pub(crate) handshake_timeout: Duration,
-    /// Time for a request's headers, and for the first byte after a handshake.
+    /// Time for a request's headers, and between one request and the next.
     pub(crate) header_timeout: Duration,
     /// Longest pause within a request's body.
     pub(crate) body_idle_timeout: Duration,
+    /// Time for a client to take an answer.
+    pub(crate) answer_timeout: Duration,
     /// Largest request body, bytes.
     pub(crate) max_body: usize,
     /// Time given to requests in flight when the gateway stops.

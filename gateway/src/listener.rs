@@ -4,6 +4,8 @@
 //! header and body times, connections per source and in all. Work done here for
 //! a stranger is bounded in memory and never touches the disk.
 
+mod frames;
+mod patience;
 pub(crate) mod peer;
 pub(crate) mod proxy_protocol;
 pub(crate) mod tls;
@@ -11,6 +13,7 @@ pub(crate) mod tls;
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,16 +24,18 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
 use tokio::io::AsyncBufReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 
 use crate::admit::ConnectionCaps;
 use crate::config::Listener as Settings;
 use crate::telemetry::Metrics;
 
+use frames::Metered;
+use patience::{Patience, Spent};
 pub(crate) use peer::Peer;
 pub(crate) use tls::Tls;
 
@@ -38,11 +43,15 @@ pub(crate) use tls::Tls;
 pub(crate) type Answer = Response<Full<Bytes>>;
 
 /// Largest header block, bytes, for either protocol version.
-const MAX_HEADER_BYTES: usize = 32 << 10;
+pub(crate) const MAX_HEADER_BYTES: usize = 32 << 10;
 /// Most headers of one request.
 const MAX_HEADERS: usize = 100;
 /// Most requests in flight on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
+
+/// Most streams that the gateway has to reset on one HTTP/2 connection: an honest client
+/// makes no such mistakes, and each costs memory until the connection ends (CVE-2025-8671).
+const MAX_RESETS: usize = 128;
 
 /// Serves the data door until `stop` turns true, then lets requests in flight end.
 pub(crate) async fn serve<H, F>(
@@ -57,7 +66,8 @@ pub(crate) async fn serve<H, F>(
     H: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
-    let graceful = GracefulShutdown::new();
+    // Every connection holds one end: when all are gone the other end is told.
+    let (open, mut gone) = mpsc::channel::<Infallible>(1);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -78,14 +88,14 @@ pub(crate) async fn serve<H, F>(
             settings: Arc::clone(&settings),
             caps: caps.clone(),
             metrics: Arc::clone(&metrics),
+            stop: stop.clone(),
+            _open: open.clone(),
         };
-        tokio::spawn(connection.run(stream, address, graceful.watcher()));
+        tokio::spawn(connection.run(stream, address));
     }
     drop(listener);
-    if timeout(settings.drain_timeout, graceful.shutdown())
-        .await
-        .is_err()
-    {
+    drop(open);
+    if timeout(settings.drain_timeout, gone.recv()).await.is_err() {
         tracing::warn!("requests were still in flight when the drain time ended");
     }
 }
@@ -127,6 +137,8 @@ struct Connection<H> {
     settings: Arc<Settings>,
     caps: ConnectionCaps,
     metrics: Arc<Metrics>,
+    stop: watch::Receiver<bool>,
+    _open: mpsc::Sender<Infallible>,
 }
 
 impl<H, F> Connection<H>
@@ -134,12 +146,7 @@ where
     H: Fn(Peer, Request<Incoming>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Answer> + Send + 'static,
 {
-    async fn run(
-        self,
-        mut stream: TcpStream,
-        address: SocketAddr,
-        watcher: hyper_util::server::graceful::Watcher,
-    ) {
+    async fn run(self, mut stream: TcpStream, address: SocketAddr) {
         let _ = stream.set_nodelay(true);
         let trusted = self.settings.proxy_protocol_from.contains(&address.ip());
         let source = if trusted {
@@ -165,24 +172,58 @@ where
         if !matches!(first, Ok(Ok([_, ..]))) {
             return self.metrics.connection_refused("silent");
         }
-        let peer = Peer::of(source, stream.get_ref().1);
+        self.talk(stream, source).await;
+    }
+
+    /// Serves requests until the client or the gateway is done.
+    async fn talk(&self, stream: TlsStream<TcpStream>, source: SocketAddr) {
+        let tls = stream.get_ref().1;
+        let peer = Peer::of(source, tls);
+        // Agreed in the handshake and not guessed from the first bytes: whoever does not
+        // name HTTP/2 there speaks HTTP/1.1.
+        let http2 = tls.alpn_protocol() == Some(b"h2".as_slice());
+        let stream = Metered::new(stream, http2, Arc::clone(&self.metrics));
+        let patience = Patience::new(self.settings.header_timeout, self.settings.answer_timeout);
         let door = self.door.clone();
+        let asked = Arc::clone(&patience);
         let service = service_fn(move |request| {
+            let exchange = asked.asked();
             let answer = door(peer.clone(), request);
-            async move { Ok::<_, Infallible>(answer.await) }
+            async move { Ok::<_, Infallible>(answer.await.map(|body| exchange.answered(body))) }
         });
-        let http = protocol(&self.settings);
-        let served = http
-            .serve_connection(TokioIo::new(stream), service)
-            .into_owned();
-        let _ = watcher.watch(served).await;
+        let http = protocol(&self.settings, http2);
+        let mut served = pin!(http.serve_connection(TokioIo::new(stream), service));
+        let mut stop = self.stop.clone();
+        let mut leaving = false;
+        loop {
+            let spent = tokio::select! {
+                _ = served.as_mut() => return,
+                _ = stop.wait_for(|stop| *stop), if !leaving => Spent::Idle,
+                spent = patience.spent() => spent,
+            };
+            match spent {
+                Spent::Unread => return self.metrics.connection_refused("unread"),
+                Spent::Silent | Spent::Idle if leaving => return,
+                Spent::Silent => self.metrics.connection_refused("silent"),
+                Spent::Idle => {}
+            }
+            // Requests in flight end; a client that has none is told to go.
+            served.as_mut().graceful_shutdown();
+            patience.leave();
+            leaving = true;
+        }
     }
 }
 
-/// HTTP/1.1 and HTTP/2 with every limit on. The HTTP/2 reset limits stay at
-/// their defaults, which are on: rapid reset costs the client its connection.
-fn protocol(settings: &Settings) -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
+/// HTTP/1.1 or HTTP/2 with every limit on. The limit on streams that the client resets
+/// stays at its default, which is on: rapid reset costs the client its connection.
+fn protocol(settings: &Settings, http2: bool) -> auto::Builder<TokioExecutor> {
+    let http = auto::Builder::new(TokioExecutor::new());
+    let mut http = if http2 {
+        http.http2_only()
+    } else {
+        http.http1_only()
+    };
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(settings.header_timeout)
@@ -191,6 +232,7 @@ fn protocol(settings: &Settings) -> auto::Builder<TokioExecutor> {
     http.http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
+        .max_local_error_reset_streams(MAX_RESETS)
         .max_header_list_size(MAX_HEADER_BYTES as u32)
         .keep_alive_interval(Some(Duration::from_secs(20)))
         .keep_alive_timeout(Duration::from_secs(20));

@@ -66,6 +66,9 @@ pub(crate) enum FetchError {
     /// The answer has a content coding that was not asked for.
     #[error("the answer has a content coding")]
     Encoded,
+    /// The answer has a status that ends no exchange, or one that nobody defined.
+    #[error("the answer has the status {0}")]
+    Status(u16),
 }
 
 impl FetchError {
@@ -183,6 +186,10 @@ impl Outbound {
             }
         })?;
         let (parts, body) = answer.into_parts();
+        // 101 would turn the connection into something else.
+        if !(200..=599).contains(&parts.status.as_u16()) {
+            return Err(FetchError::Status(parts.status.as_u16()));
+        }
         let coding = parts.headers.get(header::CONTENT_ENCODING);
         if coding.is_some_and(|coding| coding != "identity") {
             return Err(FetchError::Encoded);

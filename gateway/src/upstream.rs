@@ -224,7 +224,8 @@ impl Upstream {
         };
         match self.outbound.fetch(built, limits).await {
             Ok(answer) => {
-                let (parts, body) = answer.into_parts();
+                let (mut parts, body) = answer.into_parts();
+                let body = token.taken_out(&mut parts.headers, body);
                 compare_clocks(&self.reader.clock, &parts.headers);
                 let answer = UpstreamAnswer {
                     status: parts.status,
@@ -292,7 +293,8 @@ impl Reader {
             None,
         );
         let built = built.ok_or_else(|| ReadError::Target(target.0.clone()))?;
-        let (parts, body) = self.outbound.fetch(built, self.limits).await?.into_parts();
+        let (mut parts, body) = self.outbound.fetch(built, self.limits).await?.into_parts();
+        let body = token.taken_out(&mut parts.headers, body);
         compare_clocks(&self.clock, &parts.headers);
         if parts.status == StatusCode::UNAUTHORIZED {
             self.credential.forget().await;

@@ -19,6 +19,7 @@ import idle  # noqa: E402
 import pump  # noqa: E402
 import records  # noqa: E402
 import slow  # noqa: E402
+import strangers  # noqa: E402
 from frames import FLOODS  # noqa: E402
 
 
@@ -29,6 +30,8 @@ def attack(job):
         return slow.hold(job, slow.HABITS[job["attack"]])
     if job["attack"] in records.TRICKS:
         return records.TRICKS[job["attack"]](job)
+    if job["attack"] == strangers.ATTACK:
+        return strangers.storm(job)
     if job["attack"] == "idle":
         return idle.hold(job)
     raise SystemExit(f"there is no attack `{job['attack']}`")

@@ -91,6 +91,10 @@ def idle(count, rates, report):
         with World.start(extra=rates + limits, replace=[PATIENT]) as world:
             with Stage.on(world, 0, 2.0) as stage:
                 report.case(name, lambda: hold_idle(stage, count))
+    if report.wants("connections-over-the-cap"):
+        with World.start(extra=rates, replace=[PATIENT]) as world:
+            with Stage.on(world, 0, 1.0) as stage:
+                report.case("connections-over-the-cap", lambda: capped(stage))
     if count > TOTAL and report.wants("connections-in-all"):
         with World.start(extra=rates, replace=[PATIENT]) as world:
             with Stage.on(world, 0, 1.0) as stage:

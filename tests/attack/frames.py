@@ -21,6 +21,8 @@ DATA, PRIORITY, PING, WINDOW_UPDATE, CONTINUATION, UNKNOWN = 0, 2, 6, 8, 9, 0xEE
 END_HEADERS = 0x4
 # The GOAWAY code that says "you are abusing this connection": ENHANCE_YOUR_CALM.
 CALM = 11
+# Closed without a word.
+CUT = -1
 # Units in one write: enough to keep the gateway busy, little enough to stop in time.
 BATCH = 500
 HELLO = PREFACE + frame(SETTINGS, 0, 0)
@@ -176,8 +178,8 @@ class Flood:
     """A flood, and what makes it one."""
 
     stream: object
-    # Whether the gateway must end the connection.
-    ended: bool
+    # How the gateway must end the connection, if it must: `CALM` or `CUT`.
+    ended: int | None
     # Whether the client reads what it is answered.
     reads: bool = True
     connections: int = 4
@@ -187,25 +189,23 @@ class Flood:
     least: int = 1_000
 
 
-# `ended` is True where the attack is no use of HTTP/2 at all; elsewhere the connection may
-# go on, since it costs the gateway no more than reading it.
 FLOODS = {
-    "rapid-reset": Flood(rapid_reset, True),
-    "rapid-reset-stranger": Flood(rapid_reset_stranger, True),
-    "made-you-reset-window": Flood(made_you_reset, True),
-    "made-you-reset-length": Flood(made_you_reset_length, True),
-    "made-you-reset-header": Flood(made_you_reset_header, True),
-    "continuation": Flood(continuation, True),
-    "continuation-empty": Flood(continuation_empty, True),
-    "settings": Flood(settings, False),
-    "settings-unread": Flood(settings, False, reads=False),
-    "settings-window": Flood(settings_window, False, connections=16, lasts=3),
-    "ping": Flood(ping, False),
-    "ping-unread": Flood(ping, False, reads=False),
-    "empty-data": Flood(empty_data, False),
-    "empty-data-read": Flood(empty_data_read, False),
-    "hpack-bomb": Flood(hpack_bomb, False, least=100),
-    "window-update": Flood(window_update, False),
-    "priority": Flood(priority, False),
-    "unknown-frames": Flood(unknown, False),
+    "rapid-reset": Flood(rapid_reset, CALM),
+    "rapid-reset-stranger": Flood(rapid_reset_stranger, CALM),
+    "made-you-reset-window": Flood(made_you_reset, CALM),
+    "made-you-reset-length": Flood(made_you_reset_length, CALM),
+    "made-you-reset-header": Flood(made_you_reset_header, CALM),
+    "continuation": Flood(continuation, CALM),
+    "continuation-empty": Flood(continuation_empty, CALM),
+    "settings": Flood(settings, CUT),
+    "settings-unread": Flood(settings, CUT, reads=False),
+    "settings-window": Flood(settings_window, CUT, connections=16, lasts=3),
+    "ping": Flood(ping, CUT),
+    "ping-unread": Flood(ping, CUT, reads=False),
+    "empty-data": Flood(empty_data, CUT),
+    "empty-data-read": Flood(empty_data_read, CUT),
+    "hpack-bomb": Flood(hpack_bomb, None, least=100),
+    "window-update": Flood(window_update, CUT),
+    "priority": Flood(priority, CUT),
+    "unknown-frames": Flood(unknown, CUT),
 }

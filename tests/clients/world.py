@@ -142,6 +142,24 @@ class World:
             raise
         return world
 
+    @classmethod
+    def between(cls, front, extra="", replace=()):
+        """A pair with somebody in between: `front(certificate, key, emulator)` has a `url`,
+        which the gateway takes for Azure Resource Manager's."""
+        world = cls({}, pathlib.Path(tempfile.mkdtemp(prefix="vaultgate-")))
+        try:
+            world.start_emulator(4.0)
+            own = pathlib.Path(world.env["SIM_CA"]).parent
+            azure = world.env["SIM_AZURE_URL"]
+            world.front = front(own / "localhost.pem", own / "localhost.key", azure)
+            address = (f'resource_manager = "{azure}"', f'resource_manager = "{world.front.url}"')
+            world.write_config(None, extra, [*replace, address], world.folder)
+            world.start_gateway()
+        except BaseException:
+            world.stop()
+            raise
+        return world
+
     def start_emulator(self, time_scale):
         env_file = self.folder / "sim.env"
         command = [program("vaultgate-sim"), "up", "--dir", self.folder / "sim"]

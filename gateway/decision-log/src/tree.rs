@@ -119,6 +119,9 @@ pub struct FullTile {
 pub struct Tree {
     size: u64,
     edge: Vec<Vec<Hash>>,
+    /// Roots of the largest complete subtrees, from the left, one for each bit of the
+    /// size: what the root is made of, so that no batch hashes the edge anew.
+    peaks: Vec<Hash>,
 }
 
 impl Tree {
@@ -136,7 +139,16 @@ impl Tree {
             }
             left /= TILE_WIDTH as u64;
         }
-        (left == 0).then_some(Tree { size, edge })
+        let mut peaks = Vec::new();
+        for tile in edge.iter().rev() {
+            let mut rest = tile.as_slice();
+            while !rest.is_empty() {
+                let (peak, right) = rest.split_at(1 << rest.len().ilog2());
+                peaks.push(subtree(peak));
+                rest = right;
+            }
+        }
+        (left == 0).then_some(Tree { size, edge, peaks })
     }
 
     /// Number of leaves.
@@ -151,6 +163,14 @@ impl Tree {
 
     /// Adds a leaf; `full` gets every tile that completes by it.
     pub fn push(&mut self, leaf: Hash, mut full: impl FnMut(FullTile)) {
+        let mut peak = leaf;
+        for _ in 0..self.size.trailing_ones() {
+            peak = match self.peaks.pop() {
+                Some(left) => node_hash(left, peak),
+                None => peak,
+            };
+        }
+        self.peaks.push(peak);
         self.size += 1;
         let mut hash = leaf;
         let mut index = self.size;
@@ -179,17 +199,8 @@ impl Tree {
 
     /// The Merkle tree hash of all leaves.
     pub fn root(&self) -> Hash {
-        let mut root: Option<Hash> = None;
-        for tile in &self.edge {
-            let mut rest = tile.as_slice();
-            while !rest.is_empty() {
-                let width = 1 << rest.len().trailing_zeros();
-                let (left, right) = rest.split_at(rest.len() - width);
-                let hash = subtree(right);
-                root = Some(root.map_or(hash, |root| node_hash(hash, root)));
-                rest = left;
-            }
-        }
+        let peaks = self.peaks.iter().rev().copied();
+        let root = peaks.reduce(|right, left| node_hash(left, right));
         root.unwrap_or_else(empty_root)
     }
 }

@@ -216,9 +216,9 @@ impl Document {
         &self.text
     }
 
-    /// A document that a test wrote.
-    #[cfg(test)]
-    pub(crate) fn of_text(text: &str) -> Document {
+    /// A document that a test or a fuzzer wrote.
+    #[cfg(any(test, fuzzing))]
+    pub fn of_text(text: &str) -> Document {
         Document {
             text: RawValue::from_string(text.to_owned()).unwrap_or_default(),
             value: value::parse(text).map_err(|error| error.to_string()),

@@ -5,9 +5,11 @@
 //! already (`RawValue`) are read by the engine's own parser.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
+use foldhash::{HashMap, HashMapExt as _};
 use regorus::Value;
 use serde::ser::{
     self, Impossible, Serialize, SerializeMap, SerializeSeq, SerializeStruct, Serializer,
@@ -37,7 +39,7 @@ impl ser::Error for ValueError {
 
 /// The value of anything that can be written as JSON.
 pub(crate) fn of<T: Serialize + ?Sized>(anything: &T) -> Result<Value, ValueError> {
-    anything.serialize(Writer { count: &mut None })
+    anything.serialize(Writer::new(&mut None))
 }
 
 /// The value of a JSON text.
@@ -46,11 +48,44 @@ pub(crate) fn parse(text: &str) -> Result<Value, ValueError> {
 }
 
 /// An object that holds nothing but a few counts.
-type Counts = [Option<(&'static str, u64)>; WINDOWS];
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Counts {
+    length: usize,
+    names: [&'static str; WINDOWS],
+    counts: [u64; WINDOWS],
+}
+
+// Names follow from the counts' number, nearly always.
+impl Hash for Counts {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.length.hash(state);
+        for count in self.counts {
+            state.write_u64(count);
+        }
+    }
+}
+
+impl Counts {
+    /// Adds a member; false when there is no room.
+    fn push(&mut self, name: &'static str, count: u64) -> bool {
+        let at = self.length;
+        let (Some(names), Some(counts)) = (self.names.get_mut(at), self.counts.get_mut(at)) else {
+            return false;
+        };
+        (*names, *counts) = (name, count);
+        self.length += 1;
+        true
+    }
+
+    fn members(&self) -> impl Iterator<Item = (Value, Value)> {
+        let members = self.names.iter().zip(&self.counts).take(self.length);
+        members.map(|(text, count)| (name(text), Value::from(*count)))
+    }
+}
 
 thread_local! {
-    static NAMES: RefCell<HashMap<Box<str>, Value>> = RefCell::default();
-    static COUNTS: RefCell<HashMap<Counts, Value>> = RefCell::default();
+    static NAMES: RefCell<HashMap<Box<str>, Value>> = RefCell::new(HashMap::new());
+    static COUNTS: RefCell<HashMap<Counts, Value>> = RefCell::new(HashMap::new());
 }
 
 fn name(text: &str) -> Value {
@@ -67,11 +102,11 @@ fn name(text: &str) -> Value {
 }
 
 /// An object of counts. Three in four objects of an input are such, nearly all of zeros.
-fn counted(counts: &Counts, object: impl FnOnce() -> Value) -> Value {
+fn counted(counts: &Counts) -> Value {
     COUNTS.with_borrow_mut(|known| match known.get(counts) {
         Some(value) => value.clone(),
         None => {
-            let value = object();
+            let value = Value::from(BTreeMap::from_iter(counts.members()));
             if known.len() >= MAX_COUNTS {
                 known.clear();
             }
@@ -88,6 +123,14 @@ struct Writer<'c> {
     /// What was written, if it is a count: `1.0` is none, and another number to some
     /// builtins than `1`.
     count: &'c mut Option<u64>,
+    /// Whether it is the name of a member.
+    name: bool,
+}
+
+impl<'c> Writer<'c> {
+    fn new(count: &'c mut Option<u64>) -> Writer<'c> {
+        Writer { count, name: false }
+    }
 }
 
 /// An array on its way.
@@ -110,22 +153,29 @@ impl SerializeSeq for Elements {
 /// An object on its way.
 #[derive(Default)]
 struct Members {
+    /// Members that are expected.
+    room: usize,
     members: Vec<(Value, Value)>,
     name: Option<Value>,
     raw: bool,
+    /// The first members, as long as all are counts.
     counts: Counts,
 }
 
 impl Members {
-    fn with_room(length: usize) -> Members {
-        Members {
-            members: Vec::with_capacity(length.min(64)),
-            ..Members::default()
+    fn push(&mut self, name: Value, value: Value) {
+        if self.members.capacity() == 0 {
+            self.members.reserve(self.room.min(64));
         }
+        self.members.push((name, value));
     }
 
-    fn done(self) -> Value {
-        // The last of two equal names wins, as with the engine's own parser.
+    fn done(mut self) -> Value {
+        if self.members.is_empty() {
+            return counted(&self.counts);
+        }
+        self.members.extend(self.counts.members());
+        // Two equal names do not come from a structure, and a map has no counts apart.
         Value::from(BTreeMap::from_iter(self.members))
     }
 }
@@ -135,17 +185,22 @@ impl SerializeMap for Members {
     type Error = ValueError;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), ValueError> {
-        self.name = match of(key)? {
-            Value::String(text) => Some(name(&text)),
-            _ => return Err(ser::Error::custom("a name that is no text")),
+        let mut none = None;
+        let writer = Writer {
+            count: &mut none,
+            name: true,
         };
+        match key.serialize(writer)? {
+            name @ Value::String(_) => self.name = Some(name),
+            _ => return Err(ser::Error::custom("a name that is no text")),
+        }
         Ok(())
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), ValueError> {
         let name = self.name.take();
         let name = name.ok_or_else(|| ValueError("a value without a name".to_owned()))?;
-        self.members.push((name, of(value)?));
+        self.push(name, of(value)?);
         Ok(())
     }
 
@@ -164,24 +219,18 @@ impl SerializeStruct for Members {
         value: &T,
     ) -> Result<(), ValueError> {
         let mut count = None;
-        let value = value.serialize(Writer { count: &mut count })?;
-        if let Some(count) = count
-            && let Some(place) = self.counts.get_mut(self.members.len())
-        {
-            *place = Some((field, count));
+        let value = value.serialize(Writer::new(&mut count))?;
+        let kept =
+            self.members.is_empty() && count.is_some_and(|count| self.counts.push(field, count));
+        if !kept {
+            self.push(name(field), value);
         }
-        self.members.push((name(field), value));
         Ok(())
     }
 
     fn end(self) -> Written {
         if !self.raw {
-            let counts = self.counts;
-            let counts_alone = counts.iter().flatten().count() == self.members.len();
-            return Ok(match counts_alone {
-                true => counted(&counts, || self.done()),
-                false => self.done(),
-            });
+            return Ok(self.done());
         }
         match self.members.as_slice() {
             [(_, Value::String(text))] => parse(text),
@@ -253,7 +302,10 @@ impl Serializer for Writer<'_> {
     }
 
     fn serialize_str(self, value: &str) -> Written {
-        Ok(Value::from(value))
+        Ok(match self.name {
+            true => name(value),
+            false => Value::from(value),
+        })
     }
 
     fn serialize_bytes(self, _: &[u8]) -> Written {
@@ -322,13 +374,17 @@ impl Serializer for Writer<'_> {
     }
 
     fn serialize_map(self, length: Option<usize>) -> Result<Members, ValueError> {
-        Ok(Members::with_room(length.unwrap_or(32)))
+        Ok(Members {
+            room: length.unwrap_or(32),
+            ..Members::default()
+        })
     }
 
     fn serialize_struct(self, kind: &'static str, length: usize) -> Result<Members, ValueError> {
         Ok(Members {
+            room: length,
             raw: kind == RAW,
-            ..Members::with_room(length)
+            ..Members::default()
         })
     }
 

@@ -8,10 +8,14 @@ use jsonwebtoken::jwk::{AlgorithmParameters, Jwk, PublicKeyUse};
 use openidconnect::core::{CoreJsonWebKeyType, CoreJsonWebKeyUse, CoreJwsSigningAlgorithm};
 use openidconnect::{JsonWebKey, JsonWebKeyAlgorithm, JsonWebKeyId, SignatureVerificationError};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// Members that only private keys have (RFC 7518 §6; `priv` of draft key kinds).
+const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "priv"];
 
 /// One key of a key set.
 #[derive(Clone, Debug, Deserialize, Serialize)]
-#[serde(try_from = "Jwk", into = "Jwk")]
+#[serde(try_from = "Map<String, Value>", into = "Jwk")]
 pub(super) struct PublishedKey {
     /// The key as `jsonwebtoken` reads it.
     pub(super) jwk: Jwk,
@@ -21,10 +25,15 @@ pub(super) struct PublishedKey {
     algorithm: Option<CoreJwsSigningAlgorithm>,
 }
 
-impl TryFrom<Jwk> for PublishedKey {
+impl TryFrom<Map<String, Value>> for PublishedKey {
     type Error = String;
 
-    fn try_from(jwk: Jwk) -> Result<PublishedKey, String> {
+    fn try_from(members: Map<String, Value>) -> Result<PublishedKey, String> {
+        // Whoever reads the document could sign with it.
+        if PRIVATE.iter().any(|name| members.contains_key(*name)) {
+            return Err("a private key in a public document".to_owned());
+        }
+        let jwk: Jwk = serde_json::from_value(members.into()).map_err(|error| error.to_string())?;
         let kind = match &jwk.algorithm {
             AlgorithmParameters::RSA(_) => CoreJsonWebKeyType::RSA,
             AlgorithmParameters::EllipticCurve(_) => CoreJsonWebKeyType::EllipticCurve,
@@ -124,5 +133,31 @@ impl JsonWebKey for PublishedKey {
 
     fn hash_bytes(&self, _: &[u8], _: &CoreJwsSigningAlgorithm) -> Result<Vec<u8>, String> {
         Err("hashes of codes and tokens are not checked here".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use serde_json::{Value, json};
+
+    use super::{PRIVATE, PublishedKey};
+
+    #[test]
+    fn a_key_with_a_private_member_is_nobodys_key() {
+        let public = json!({
+            "kty": "EC", "crv": "P-256", "kid": "k", "use": "sig",
+            "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+            "y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+        });
+        let read = |key: &Value| serde_json::from_value::<PublishedKey>(key.clone());
+        assert!(read(&public).is_ok());
+        for name in PRIVATE {
+            let mut key = public.clone();
+            let secret = json!("870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE");
+            key.as_object_mut().unwrap().insert(name.into(), secret);
+            assert!(read(&key).is_err(), "{name}");
+        }
     }
 }

@@ -76,6 +76,8 @@ pub(crate) struct ListenerFile {
     header_timeout: Written,
     #[serde(default = "thirty_seconds")]
     body_idle_timeout: Written,
+    #[serde(default = "sixty_seconds")]
+    answer_timeout: Written,
     #[serde(default = "one_mebibyte")]
     max_body: usize,
     #[serde(default = "thirty_seconds")]
@@ -334,6 +336,7 @@ impl ListenerFile {
             (self.handshake_timeout, "listener.handshake_timeout"),
             (self.header_timeout, "listener.header_timeout"),
             (self.body_idle_timeout, "listener.body_idle_timeout"),
+            (self.answer_timeout, "listener.answer_timeout"),
         ] {
             some_time(time, key, problems);
         }
@@ -355,6 +358,7 @@ impl ListenerFile {
             handshake_timeout: self.handshake_timeout.0,
             header_timeout: self.header_timeout.0,
             body_idle_timeout: self.body_idle_timeout.0,
+            answer_timeout: self.answer_timeout.0,
             max_body: self.max_body,
             drain_timeout: self.drain_timeout.0,
         }

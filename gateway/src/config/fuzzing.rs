@@ -94,6 +94,7 @@ pub fn check(text: &str, base: &Path) -> Result<Taken, Vec<Told>> {
                 "listener.body_idle_timeout",
                 config.listener.body_idle_timeout,
             ),
+            ("listener.answer_timeout", config.listener.answer_timeout),
             ("azure.change_timeout", config.upstream.change_timeout),
             ("azure.read_timeout", config.upstream.read_timeout),
             ("custody.ttl", config.custody.ttl),

@@ -3,6 +3,7 @@
 //! The effect has taken place: nothing here may fail the caller any more.
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -16,7 +17,7 @@ use super::Pipeline;
 use super::asked::Asked;
 use super::trail::Trail;
 use crate::admit::ArmBucket;
-use crate::custody::rewrite::{local_part, next_link};
+use crate::custody::rewrite::{Malformed, local_part, next_link};
 use crate::custody::{Handle, PREFIX};
 use crate::idempotency::{StoredReply, Ticket};
 use crate::listener::Answer;
@@ -24,6 +25,8 @@ use crate::recorder::Recorder;
 use crate::refusal::{DECISION_ID, RECEIPT, Refusal, VERDICT, Verdict};
 use crate::upstream::{self, ForwardResult, UpstreamAnswer};
 
+/// What every answer with a body is.
+const JSON: &str = "application/json; charset=utf-8";
 /// Headers of Azure that name where an operation is polled.
 const POLLS: [&str; 3] = ["azure-asyncoperation", "location", "operation-location"];
 
@@ -82,7 +85,7 @@ impl Pipeline {
         let reply = match result {
             ForwardResult::Answered(answer) => {
                 self.note_budget(asked, &answer);
-                Ok(self.answer_of(caller, asked, settled, answer, trail))
+                self.answer_of(caller, asked, settled, answer, trail)
             }
             other => Err(bad_gateway(&other)),
         };
@@ -168,7 +171,7 @@ impl Pipeline {
         settled: &Settled,
         answer: UpstreamAnswer,
         trail: &Trail,
-    ) -> Answer {
+    ) -> Result<Answer, Box<Refusal>> {
         let mut headers = answer.headers;
         self.rewrite_polls(caller, asked, settled, &mut headers, trail);
         let host = self.upstream.host();
@@ -179,8 +182,22 @@ impl Pipeline {
             vaultgate_arm::route("GET", local).ok()?;
             Some(format!("{public}{local}"))
         });
-        let body = rewritten.map_or(answer.body, Bytes::from);
+        let body = match rewritten {
+            Ok(rewritten) => rewritten.map_or(answer.body, Bytes::from),
+            Err(Malformed) if asked.method == Method::GET && answer.status.is_success() => {
+                return Err(malformed());
+            }
+            // A change has taken place, an error is one without its text.
+            Err(Malformed) => {
+                tracing::warn!(decision = %trail.id, status = %answer.status, "an answer that is not JSON was left out");
+                Bytes::new()
+            }
+        };
         let body = self.without_secrets(asked, settled, body);
+        headers.remove(CONTENT_TYPE);
+        if !body.is_empty() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+        }
         let mut reply = http::Response::new(http_body_util::Full::new(body));
         *reply.status_mut() = answer.status;
         headers.insert(VERDICT, HeaderValue::from_static(Verdict::Allow.as_str()));
@@ -191,7 +208,7 @@ impl Pipeline {
             }
         }
         *reply.headers_mut() = headers;
-        reply
+        Ok(reply)
     }
 
     /// An answer in which secrets are replaced by keyed digests: whoever may only read
@@ -201,9 +218,9 @@ impl Pipeline {
         if settled.class == Class::Disclose || names.is_empty() {
             return body;
         }
-        // What is not JSON holds no members.
+        // Not reached: what is not JSON was left out before.
         let Ok(mut value) = serde_json::from_slice::<Value>(&body) else {
-            return body;
+            return Bytes::new();
         };
         if !self.hide_named(&mut value, names) {
             return body;
@@ -300,6 +317,16 @@ fn bad_gateway(result: &ForwardResult) -> Box<Refusal> {
     let mut refusal = Refusal::new(reason, StatusCode::BAD_GATEWAY, Verdict::Error, message);
     refusal.hint = Some("do not repeat a change before you have looked at the vault".into());
     Box::new(refusal)
+}
+
+/// What Azure read cannot be said: nothing of it is passed on.
+fn malformed() -> Box<Refusal> {
+    Box::new(Refusal::new(
+        "upstream-malformed",
+        StatusCode::BAD_GATEWAY,
+        Verdict::Error,
+        "Azure's answer is not one JSON text in UTF-8, so it is not known where it leads",
+    ))
 }
 
 /// Closes the idempotency key. A failure here leaves it in flight, which refuses

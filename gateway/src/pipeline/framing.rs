@@ -4,11 +4,22 @@
 use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING, UPGRADE};
 use http::{Request, StatusCode, Version};
 
+use crate::listener::MAX_HEADER_BYTES;
 use crate::refusal::{Refusal, Verdict};
 
 /// Refuses ambiguous framing and ends the connection with it.
 pub(crate) fn check<B>(request: &Request<B>, hosts: &[String]) -> Result<(), Box<Refusal>> {
     let headers = request.headers();
+    let lines = headers.iter();
+    let size = lines.map(|(name, value)| name.as_str().len() + value.len() + ": \r\n".len());
+    // hyper's own limit is of what it reads at once: the last piece may go beyond it.
+    if size.sum::<usize>() > MAX_HEADER_BYTES {
+        return Err(closing(
+            "headers-too-large",
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "the headers are larger than 32 KiB",
+        ));
+    }
     // hyper drops Content-Length beside Transfer-Encoding, so whoever sends both
     // is seen as chunked: refusing the coding itself leaves nothing to disagree on.
     if headers.contains_key(TRANSFER_ENCODING) {
@@ -189,6 +200,17 @@ mod tests {
         assert_eq!(over("https://gw.example/x"), "fine");
         assert_eq!(over("https://evil.example/x"), "authority-foreign");
         assert_eq!(over("/x"), "host-missing");
+    }
+
+    #[test]
+    fn headers_have_a_limit_that_does_not_depend_on_how_they_come() {
+        let with = |size| {
+            Request::get("/")
+                .header("host", "gw.example")
+                .header("x", "y".repeat(size))
+        };
+        assert!(check(&with(32_000).body(()).unwrap(), &["gw.example".to_owned()]).is_ok());
+        assert_eq!(reason(with(33_000).body(()).unwrap()), "headers-too-large");
     }
 
     #[test]

@@ -5,12 +5,13 @@
 //! `activityId` is the decision's id proves that it did; what cannot be known is
 //! recorded as `unknown`, loudly, and never guessed.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::path::Path;
 
 use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use vaultgate_decision_log::read::{Records, recorded};
@@ -81,58 +82,105 @@ pub(super) async fn replay(
         }
     };
     let from = known.min(size.saturating_sub(OPEN_WINDOW));
-    let mut open: HashMap<String, Open> = HashMap::new();
+    let mut open: HashMap<Uuid, Open> = HashMap::new();
     for record in Records::open(dir, from).context("the log cannot be read")? {
         let record = record.context("the log cannot be read")?;
         // Nothing else is counted or followed, and most records are something else.
         let kind = record.head().map(|head| head.kind);
-        if !matches!(kind, Some("decision" | "outcome")) {
+        let Some(kind @ ("decision" | "outcome")) = kind else {
             continue;
-        }
+        };
         let seq = record.seq;
-        let record: Value = serde_json::from_slice(&record.leaf)
-            .with_context(|| format!("record {seq} is not JSON"))?;
+        let unreadable = || format!("record {seq} is not one of a request");
+        let followed = Followed::of(kind, &record.leaf).with_context(unreadable)?;
+        follow(followed, &mut open);
         if seq >= known {
+            let record = serde_json::from_slice(&record.leaf).with_context(unreadable)?;
             activity.replay(&record);
         }
-        follow(&record, &mut open);
     }
     Ok(open.into_values().collect())
 }
 
+/// What tells whether a change is open. Nothing else of a record is read: at a start
+/// there are many, and most are long.
+enum Followed<'r> {
+    Decision(Decision<'r>),
+    Outcome(Outcome<'r>),
+}
+
+impl<'r> Followed<'r> {
+    fn of(kind: &str, leaf: &'r [u8]) -> serde_json::Result<Followed<'r>> {
+        match kind {
+            "decision" => serde_json::from_slice(leaf).map(Followed::Decision),
+            _ => serde_json::from_slice(leaf).map(Followed::Outcome),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Decision<'r> {
+    id: Uuid,
+    time: Timestamp,
+    #[serde(borrow)]
+    forward: Option<Forward<'r>>,
+    input: Option<Input<'r>>,
+}
+
+#[derive(Deserialize)]
+struct Outcome<'r> {
+    decision: Uuid,
+    #[serde(borrow)]
+    outcome: Cow<'r, str>,
+}
+
+#[derive(Deserialize)]
+struct Forward<'r> {
+    #[serde(borrow)]
+    method: Cow<'r, str>,
+}
+
+#[derive(Deserialize)]
+struct Input<'r> {
+    #[serde(borrow)]
+    resource: Option<Resource<'r>>,
+}
+
+#[derive(Deserialize)]
+struct Resource<'r> {
+    #[serde(borrow)]
+    vault: Option<Cow<'r, str>>,
+}
+
 /// Opens a decision that forwards a change, and closes it with its outcome.
-fn follow(record: &Value, open: &mut HashMap<String, Open>) {
-    let text = |pointer: &str| record.pointer(pointer).and_then(Value::as_str);
-    match text("/kind") {
-        Some("decision") => {
-            let method = text("/forward/method").unwrap_or("GET");
-            let id = text("/id").and_then(|id| id.parse().ok());
-            if let (Some(decision), true) = (id, method != "GET") {
-                let entry = Open {
-                    decision,
-                    method: method.to_owned(),
-                    vault: text("/input/resource/vault").map(str::to_owned),
-                    accepted: false,
-                    at: text("/time")
-                        .and_then(|at| at.parse().ok())
-                        .unwrap_or_default(),
-                };
-                open.insert(decision.to_string(), entry);
-            }
+fn follow(record: Followed<'_>, open: &mut HashMap<Uuid, Open>) {
+    match record {
+        Followed::Decision(Decision {
+            id,
+            time,
+            forward: Some(forward),
+            input,
+        }) if forward.method != "GET" => {
+            let resource = input.and_then(|input| input.resource);
+            let entry = Open {
+                decision: id,
+                method: forward.method.into_owned(),
+                vault: resource.and_then(|resource| resource.vault.map(Cow::into_owned)),
+                accepted: false,
+                at: time,
+            };
+            open.insert(id, entry);
         }
-        Some("outcome") => {
-            let accepted = text("/outcome") == Some("accepted");
-            match text("/decision").and_then(|decision| open.get_mut(decision)) {
-                // What started is followed to its end.
-                Some(change) if accepted && change.vault.is_some() => change.accepted = true,
-                Some(change) => {
-                    let decision = change.decision.to_string();
-                    open.remove(&decision);
-                }
-                None => {}
+        Followed::Decision(_) => {}
+        Followed::Outcome(Outcome { decision, outcome }) => match open.get_mut(&decision) {
+            // What started is followed to its end.
+            Some(change) if outcome == "accepted" && change.vault.is_some() => {
+                change.accepted = true;
             }
-        }
-        _ => {}
+            _ => {
+                open.remove(&decision);
+            }
+        },
     }
 }
 
@@ -286,29 +334,56 @@ impl Recovery<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::follow;
-    use serde_json::json;
+    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
     use std::collections::HashMap;
+
+    use serde_json::{Value, json};
+
+    use super::{Followed, follow};
+
+    const ID: &str = "0197b3a8-0000-7000-8000-000000000001";
+
+    fn decision(forward: Value) -> String {
+        let vault = json!({"name": "v", "vault": "/v\u{e9}\n"});
+        json!({
+            "kind": "decision", "id": ID, "seq": 3, "time": "2026-11-23T03:00:00.000Z",
+            "forward": forward, "input": {"principal": {}, "resource": vault},
+        })
+        .to_string()
+    }
+
+    fn outcome(word: &str) -> String {
+        json!({
+            "kind": "outcome", "id": "0197b3a8-0000-7000-8000-000000000002", "decision": ID,
+            "time": "2026-11-23T03:00:01.000Z", "outcome": word, "status": 202,
+        })
+        .to_string()
+    }
 
     #[test]
     fn only_changes_without_an_outcome_are_open() {
         let mut open = HashMap::new();
-        let id = "0197b3a8-0000-7000-8000-000000000001";
-        let read = json!({"kind": "decision", "id": id, "forward": {"method": "GET"}});
-        let denied = json!({"kind": "decision", "id": id, "forward": null});
-        let change = json!({"kind": "decision", "id": id, "forward": {"method": "POST"},
-            "input": {"resource": {"vault": "/v"}}});
-        let outcome = json!({"kind": "outcome", "id": "x", "decision": id});
-        for record in [&read, &denied] {
-            follow(record, &mut open);
-            assert!(open.is_empty());
-        }
-        follow(&change, &mut open);
-        assert_eq!(open.len(), 1);
-        let accepted = json!({"kind": "outcome", "decision": id, "outcome": "accepted"});
-        follow(&accepted, &mut open);
-        assert!(open.values().all(|change| change.accepted) && open.len() == 1);
-        follow(&outcome, &mut open);
-        assert!(open.is_empty());
+        let mut then = |record: String| {
+            let kind = if record.contains("outcome") {
+                "outcome"
+            } else {
+                "decision"
+            };
+            follow(Followed::of(kind, record.as_bytes()).unwrap(), &mut open);
+            open.values().cloned().collect::<Vec<_>>()
+        };
+        assert!(then(decision(json!({"method": "GET"}))).is_empty());
+        assert!(then(decision(json!(null))).is_empty());
+        let changed = then(decision(json!({"method": "POST"})));
+        let change = changed.first().unwrap();
+        assert_eq!(change.vault.as_deref(), Some("/v\u{e9}\n"));
+        assert_eq!((change.method.as_str(), change.accepted), ("POST", false));
+        assert!(
+            then(outcome("accepted"))
+                .iter()
+                .all(|change| change.accepted)
+        );
+        assert!(then(outcome("succeeded")).is_empty());
     }
 }

@@ -18,8 +18,10 @@ use azure_identity::{
     WorkloadIdentityCredentialOptions,
 };
 use azure_security_keyvault_secrets::{SecretClient, SecretClientOptions};
-use http::HeaderValue;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use jiff::{SignedDuration, Timestamp};
+use memchr::memmem;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Mutex;
 
@@ -68,6 +70,37 @@ impl AzureToken {
         let mut value = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("Bearer"));
         value.set_sensitive(true);
         value
+    }
+
+    /// Whether the token stands in what Azure, or somebody between, has answered.
+    fn stands_in(&self, answered: &[u8]) -> bool {
+        memmem::find(answered, self.secret.expose_secret().as_bytes()).is_some()
+    }
+
+    /// An answer without the token: a front end that writes back what it was sent must not
+    /// hand it to a caller, or to the log.
+    pub(super) fn taken_out(&self, headers: &mut HeaderMap, body: Bytes) -> Bytes {
+        let echoed: Vec<HeaderName> = headers
+            .iter()
+            .filter(|(_, value)| self.stands_in(value.as_bytes()))
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in &echoed {
+            headers.remove(name);
+        }
+        if !self.stands_in(&body) {
+            return body;
+        }
+        tracing::error!("an answer of Azure held the gateway's own token; it was taken out");
+        let token = self.secret.expose_secret().as_bytes();
+        let mut body = Vec::from(body);
+        let places: Vec<usize> = memmem::find_iter(&body, token).collect();
+        for place in places {
+            if let Some(found) = body.get_mut(place..place + token.len()) {
+                found.fill(b'*');
+            }
+        }
+        Bytes::from(body)
     }
 }
 

@@ -343,12 +343,13 @@ impl Tour<'_> {
         Ok(String::from_utf8_lossy(&std::fs::read(first)?).into_owned())
     }
 
-    /// Size of the newest checkpoint in the anchor: the second line of its note.
+    /// Size of the newest checkpoint in the anchor, which holds one in each line: `checkpoint`,
+    /// then the lines of the note between bars, the second of which is the size.
     fn anchored(&self) -> anyhow::Result<usize> {
         let anchor = std::fs::read_to_string(&self.running.anchor)?;
         let sizes = anchor
-            .split("\n\n")
-            .filter_map(|note| note.lines().nth(1)?.parse().ok());
+            .lines()
+            .filter_map(|line| line.split(" | ").nth(1)?.parse().ok());
         Ok(sizes.max().unwrap_or(0))
     }
 

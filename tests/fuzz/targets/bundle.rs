@@ -11,7 +11,7 @@ use std::sync::{Arc, LazyLock};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 use vaultgate_fuzz::parts;
-use vaultgate_pdp::{Bundle, Decision, Evaluator, FaultCode, Limits, Policy};
+use vaultgate_pdp::{Bundle, Decision, Document, Evaluator, FaultCode, Limits, Policy};
 
 const MANIFEST: &str = r#"{"revision": "f", "roots": ["vaultgate"], "rego_version": 1}"#;
 /// Longest file that is looked at, bytes.
@@ -102,7 +102,8 @@ fn judged(policy: &Arc<Policy>, asked: &str) {
 
 fn ask(policy: &Arc<Policy>, input: &str) -> Decision {
     let (tell, told) = channel();
-    EVALUATOR.submit(Arc::clone(policy), input.into(), move |decision| {
+    let input = Document::of_text(input);
+    EVALUATOR.submit(Arc::clone(policy), &input, move |decision| {
         let _ = tell.send(decision);
     });
     let decision: Decision = told.recv().expect("every question is answered");
