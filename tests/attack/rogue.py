@@ -88,7 +88,7 @@ def main():
                         report.case(*case)
                 else:
                     # Sweeps bring their own crowd.
-                    report.together(cases, 3 if name == "cuts" else 12)
+                    report.together(cases, 3 if name == "cuts" else 40)
                 print(f"-- {name}: {report.passed + report.failed - before} cases, {time.monotonic() - began:.1f} s")
             for what, check in after(stage):
                 report.case(f"{'+'.join(wanted)}: {what}", check)

@@ -60,7 +60,7 @@ class Asked:
 
     @property
     def token(self):
-        return self.headers.get("authorization", "").removeprefix("Bearer ")
+        return self.headers.get("authorization", "").removeprefix("Bearer").strip()
 
     @property
     def operator(self):

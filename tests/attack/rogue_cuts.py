@@ -12,7 +12,7 @@ from rogue_stage import TIMEOUT, Wrong, hold, told
 
 ENDINGS = ("close", "cut", "reset", "stall")
 # A part of the boundaries for the slice: every so many, and always the edges of the lines.
-EVERY, EVERY_STALL = 29, 61
+EVERY, EVERY_STALL = 83, 167
 AT_ONCE, STALLED_AT_ONCE = 10, 40
 
 
@@ -32,8 +32,8 @@ def boundaries(stage, whole, ending):
     """Where the answer ends: everywhere, or at a part of its bytes."""
     if stage.full:
         return range(len(whole))
-    edges = {0, 1, 8, 9, 12, 13, len(whole) - 1, whole.index(b"\r\n"), whole.index(b"\r\n") + 2,
-             whole.index(b"\r\n\r\n") + 2, whole.index(b"\r\n\r\n") + 3, whole.index(b"\r\n\r\n") + 4}
+    end = whole.index(b"\r\n\r\n")
+    edges = {0, 12, whole.index(b"\r\n"), end + 2, end + 4, len(whole) - 1}
     return sorted(edges | set(range(0, len(whole), EVERY_STALL if ending == "stall" else EVERY)))
 
 

@@ -73,7 +73,7 @@ def poisons(stage):
         "gzip": lambda a: response(gzip.compress(changed(a)), headers=[("Content-Encoding", "gzip")]),
         "too large": lambda a: response(changed(a).ljust(MAX_ANSWER + 1)),
         "an error that says 200": lambda a: response({"error": {"code": "ServerTimeout", "message": "planted"}}),
-        "of another vault": lambda a: response(changed(a).replace(a.vault.encode(), b"planted")) if which(a) == "vault" else response([]),
+        "of another vault": lambda a: response(changed(a).replace(a.vault.encode(), b"planted")),
         "cut off": None,
     }.items()
 
@@ -120,6 +120,6 @@ def control(stage):
 def cases(stage):
     yield "facts: honest answers let it through", lambda: control(stage)
     for name, make in poisons(stage):
-        for read in READS:
+        for read in READS if name != "of another vault" else ("vault",):
             # A resource that cannot be read is not absent; one of another form may be anything.
             yield f"facts: {read}, {name}", lambda read=read, make=make: one(stage, read, make)

@@ -209,13 +209,13 @@ def identity(stage):
         finally:
             arm.authority = None
         hold(exchange.replies, f"no answer within a minute: {told(exchange)}")
-        leaked(stage, exchange)
         stage.sound(exchange)
+        stage.outcome(exchange)
+        leaked(stage, exchange)
         if name not in tolerated:
             stage.refused(exchange)
             hold(not arm.about(vault), "a request arrived with a token that is none")
         hold(not stage.lure.hits, f"the lure was called: {stage.lure.hits[:2]}")
-        stage.outcome(exchange)
         stage.serves()
 
     # What the SDK takes for a broken connection it tries again, for longer than a slice may last.
