@@ -247,7 +247,7 @@ class RogueArm(Server):
                 continue
             with self.lock:
                 self.asked.append(asked)
-                self.tokens.add(asked.token)
+                self.tokens |= {asked.token} - {""}
             play = self.plays.get(asked.vault)
             if not asked.token:
                 line.send(response({"error": {"code": "AuthenticationFailed"}}, "401 Unauthorized"))

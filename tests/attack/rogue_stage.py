@@ -84,8 +84,12 @@ class Log:
             for path in sorted(self.folder.glob("*.jsonl")):
                 with open(path, "rb") as file:
                     file.seek(self.at.get(path, 0))
-                    # Zeros are space prepared for records to come.
-                    whole, mark, _ = file.read().rstrip(b"\0").rpartition(b"\n")
+                    # Zeros are space prepared for records to come: much of it, never read.
+                    data = some = file.read(65_536)
+                    while some and some[-1]:
+                        some = file.read(65_536)
+                        data += some
+                    whole, mark, _ = data.rstrip(b"\0").rpartition(b"\n")
                 for line in whole.splitlines():
                     self.take(json.loads(line))
                 self.at[path] = self.at.get(path, 0) + len(whole) + len(mark)
