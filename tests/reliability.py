@@ -167,7 +167,7 @@ takes guards away one by one and names the test that must go red.
 | `floods` | HTTP/2 floods, slow clients, broken TLS records, idle crowds: memory bounded, others served |
 | `scan` | testssl.sh and sslyze find nothing but the development certificate |
 | `idp` | the identity provider down, slow, flooded with unknown keys, changing its keys 100 times, hostile in every document, lying about the time: nobody let in, at most one fetch in a cool-down, memory bounded, others served |
-| `upstream` | split, cut, endless, redirecting and reflecting answers of Azure: whole or none, no URL past the gateway, a change sent once, the gateway's own token in nothing that left it |
+| `upstream`, `rogue` | split, cut, endless, redirecting and reflecting answers of Azure: whole or none, no URL past the gateway, a change sent once, the gateway's own token in nothing that left it, a lie never taken for a fact |
 | `generated`, `corpus` | every request that reached the emulator is read by it as the operation on record |
 | `mutant` | five guards taken away at random: the named test goes red |
 
@@ -177,6 +177,8 @@ takes guards away one by one and names the test that must go red.
   reorders within one write, or loses although it said it was flushed, is not tried.
 - Faults are injected into calls of the C library; reads that fail and mapped memory are not.
 - Real Azure: the emulator is the upstream, and its own parser the judge.
+- The gateway's own token is found in an answer as it is written. Whoever stands in Azure's place
+  has it already, and may hand it out in pieces, or spelled otherwise.
 - Floods come from one machine over loopback; distributed ones, IPv6 and the proxy protocol do not.
 - Runs of hours: memory is judged over a million requests ([performance.md](performance.md)).
 - More than one replica: there is none yet.

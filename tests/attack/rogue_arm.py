@@ -228,8 +228,8 @@ class RogueArm(Server):
                     "properties": {"provisioningState": "Succeeded", "securitySettings": {
                         "immutabilitySettings": {"state": "Disabled"}}}}
         if last == "vaultconfig":
-            return {"name": last, "properties": {"softDeleteFeatureState": "Enabled",
-                                                 "softDeleteRetentionPeriodInDays": 14}}
+            return {"id": asked.path, "name": last, "properties": {"softDeleteFeatureState": "Enabled",
+                                                                  "softDeleteRetentionPeriodInDays": 14}}
         if "operationsStatus" in asked.path:
             return {"name": last, "status": "InProgress", "startTime": "2026-11-23T00:00:00Z"}
         return {"value": []}

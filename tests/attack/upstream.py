@@ -255,23 +255,6 @@ def unlisted(play):
         harmless(play, answer, "unlisted")
 
 
-def facts(play):
-    """What the gateway reads for itself: a lie that cannot be read is no fact."""
-    def one(job):
-        number, (name, steps) = job
-        vault = f"h-fact-{number}"
-        play.arm.trap(vault, *steps, identity="reader")
-        play.arm.trap(vault, raw.answer(b"", "202 Accepted"))
-        status, headers, body = play.change(vault)
-        hold(status in (202, 403, 503), f"{name}: answered {status} {body!r}")
-        record = play.world.record(headers["x-vaultgate-decision-id"])
-        fact = record["input"]["facts"]["vault"]
-        hold(fact["status"] != "ok", f"{name}: taken for a fact: {str(fact)[:300]}")
-
-    everywhere(one, enumerate(raw.FACTS.items()))
-    return f"{len(raw.FACTS)} answers"
-
-
 def canary(play):
     """The gateway's own token is in nothing that left it, but on the way to Azure."""
     world = play.world
@@ -308,7 +291,7 @@ def main():
     with world, contextlib.closing(world.front) as arm, contextlib.closing(Lure()) as lure:
         play = Play(world, arm, lure)
         for case in (honest_page, split, others_answers, redirects, oversized, reflected, poisoned,
-                     unlisted, facts):
+                     unlisted):
             report.case(case.__name__.replace("_", "-"), lambda: case(play))
         report.case("cut-reads", lambda: cut_reads(play, step))
         report.case("cut-changes", lambda: cut_changes(play, step))
