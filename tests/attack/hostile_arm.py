@@ -14,7 +14,7 @@ import struct
 import threading
 import urllib.parse
 
-CLOSE, RESET, STALL = "close", "reset", "stall"
+CLOSE, RESET, STALL, SHUT = "close", "reset", "stall", "shut"
 NAMED = re.compile(r"/vaults/(h[0-9a-z-]+)")
 HEADERS = 64 << 10
 
@@ -32,10 +32,12 @@ class Request:
         self.identity = "reader" if ".reader." in self.token else "operator"
         named = NAMED.search(self.target)
         self.vault = named[1] if named else None
+        # What is no vault's, such as the list of all, is known by its path.
+        self.place = self.vault or self.target.partition("?")[0]
 
 
 class HostileArm:
-    """The front end; `traps` are by vault and identity."""
+    """The front end; `traps` are by vault, or path where there is none, and identity."""
 
     def __init__(self, certificate, key, behind):
         self.behind = urllib.parse.urlsplit(behind)
@@ -56,7 +58,7 @@ class HostileArm:
         self.traps[vault, identity] = steps
 
     def requests(self, vault, identity="operator", method=None):
-        return [r for r in list(self.asked) if (r.vault, r.identity) == (vault, identity)
+        return [r for r in list(self.asked) if (r.place, r.identity) == (vault, identity)
                 and method in (None, r.method)]
 
     def accept(self):
@@ -85,7 +87,7 @@ class HostileArm:
                 request.body, kept = kept[:length], kept[length:]
                 self.tokens.add(request.token)
                 self.asked.append(request)
-                steps = self.traps.get((request.vault, request.identity))
+                steps = self.traps.get((request.place, request.identity))
                 if steps is None:
                     connection.sendall(self.passed_on(request))
                 elif not self.play(connection, steps, request):
@@ -99,6 +101,12 @@ class HostileArm:
                 connection.close()
                 return False
             if step == CLOSE:
+                return False
+            if step == SHUT:
+                # Says so in TLS, as an end that is meant; `CLOSE` does not.
+                connection.setblocking(False)
+                with contextlib.suppress(OSError):
+                    connection.unwrap()
                 return False
             if step == STALL:
                 # The gateway gives up first, or the suite is over.

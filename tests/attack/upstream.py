@@ -25,6 +25,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "clients"), str(HERE.parent / "corpus")]
 
 import hostile_bytes as raw  # noqa: E402
+import upstream_own  # noqa: E402
 from floods import RATES, Report  # noqa: E402
 from hostile_arm import CLOSE, RESET, STALL, HostileArm, Lure  # noqa: E402
 from meter import Meter  # noqa: E402
@@ -304,12 +305,14 @@ def main():
     chosen = parser.parse_args()
     report = Report(chosen.words)
     step = 1 if chosen.full else 7
-    world = World.between(HostileArm, extra=RATES, replace=[QUICK])
+    world = World.between(HostileArm, extra=RATES, replace=[QUICK, upstream_own.QUICK])
     with world, contextlib.closing(world.front) as arm, contextlib.closing(Lure()) as lure:
         play = Play(world, arm, lure)
         for case in (honest_page, split, others_answers, redirects, oversized, reflected, poisoned,
                      unlisted, facts):
             report.case(case.__name__.replace("_", "-"), lambda: case(play))
+        for case in upstream_own.CASES:
+            report.case(f"own-reads-{case.__name__}", lambda: case(play))
         report.case("cut-reads", lambda: cut_reads(play, step))
         report.case("cut-changes", lambda: cut_changes(play, step))
         if not chosen.words:

@@ -1,0 +1,106 @@
+"""What the gateway reads of Azure for itself, beside callers: the list of the estate.
+
+Its lists name vaults and next pages, and the gateway goes where they say, with its reader's
+token. However they are written, it asks the pinned authority alone, and what it cannot read
+whole is not counted. One identity's token is also nobody's business in the other's answer.
+"""
+
+import contextlib
+import json
+import pathlib
+
+import hostile_bytes as raw
+from hostile_arm import CLOSE, HostileArm
+from stage import hold
+from world import API, PROD, VAULT, until
+
+VAULTS = f"/subscriptions/{PROD}/providers/Microsoft.RecoveryServices/vaults"
+# Often enough that every lie is read within a moment.
+QUICK = ("[facts]\n", '[facts]\nestate_every = "200ms"\n')
+READER = "reader"
+
+
+def page(*identifiers, **more):
+    return raw.answer(raw.json_body(value=[{"id": one} for one in identifiers], **more))
+
+
+def lies(arm, elsewhere):
+    """Lists of vaults, by name."""
+    away = f"localhost:{elsewhere.port}"
+    vault = VAULT.replace("/v1", "/h-estate")
+    linked = [f"https://{away}{VAULTS}?{API}", f"//{away}{VAULTS}", f"http://{away}{VAULTS}", "file:///etc/passwd",
+              f"https://localhost:{arm.port}@{away}{VAULTS}?{API}", f"https://user@{away}{VAULTS}", "../x", ""]
+    return {
+        "a vault behind a user's name": page(f"@{away}{vault}"),
+        "a vault behind a port": page(f":x@{away}{vault}"),
+        "a vault that is a host": page(f".evil.example{vault}"),
+        "a vault that is a URL": page(f"https://{away}{vault}"),
+        "a vault of another scheme": page(f"//{away}{vault}"),
+        "a vault with a line in it": page(f"{vault}\r\nHost: {away}\r\n"),
+        "a vault with a query": page(f"{vault}?x=1#"),
+        "a vault that is a number": raw.answer(b'{"value":[{"id":7}]}'),
+        "a vault without a name": raw.answer(b'{"value":[{}]}'),
+        **{f"the next page at {link}": page(nextLink=link) for link in linked},
+        "no list": raw.answer(b'{"value":{}}'),
+        "half a list": page(vault)[:-4] + b"    ",
+        "a redirect": raw.answer(b"", "302 Go", f"Location: https://{away}{VAULTS}"),
+    }
+
+
+def told(play):
+    """Lies told to the list of vaults, one after the other."""
+    own = pathlib.Path(play.world.env["SIM_CA"]).parent
+    # Its certificate is as good as any that an attacker has for a host of his own.
+    with contextlib.closing(HostileArm(own / "localhost.pem", own / "localhost.key", play.arm.url)) as away:
+        found, gave = lies(play.arm, away), []
+        for name, answer in found.items():
+            before, calls = len(play.arm.requests(VAULTS, READER)), len(away.asked)
+            play.arm.trap(VAULTS, answer, identity=READER)
+            until(f"`{name}` to be read", lambda: len(play.arm.requests(VAULTS, READER)) >= before + 2)
+            if len(away.asked) > calls:
+                gave.append(name)
+        hold(not gave, f"given {len(away.tokens)} of the gateway's own tokens elsewhere by: {gave}")
+    foreign = [r.headers.get("host") for r in play.arm.asked if r.headers.get("host") != f"localhost:{play.arm.port}"]
+    hold(not foreign, f"asked as {foreign[:3]}")
+    return f"{len(found)} lists"
+
+
+def uncounted(play):
+    """Half a list is no estate: the count stays as it was last known, and grows old."""
+    play.arm.trap(VAULTS, page(nextLink=f"{play.arm.url}{VAULTS}?{API}"), CLOSE, identity=READER)
+    before = len(play.arm.requests(VAULTS, READER))
+    until("pages to be read", lambda: len(play.arm.requests(VAULTS, READER)) >= before + 5)
+    play.arm.trap("h-estate-judged", raw.answer(b"", "202 Accepted"))
+    _, headers, body = play.change("h-estate-judged")
+    fact = play.world.record(headers["x-vaultgate-decision-id"])["input"]["facts"]["estate"]
+    hold(fact["status"] == "unavailable" or fact.get("age_s", 0) >= 1 or fact["vaults"] >= 1,
+         f"an empty list in a circle was counted: {fact} {body!r}")
+
+
+def mended(play):
+    """An honest list is counted again."""
+    play.arm.traps.pop((VAULTS, READER), None)
+    before = len(play.arm.requests(VAULTS, READER))
+    until("the honest list", lambda: len(play.arm.requests(VAULTS, READER)) >= before + 2)
+
+
+def crossed(play):
+    """The token of one identity, kept and put into the other's answer, reaches nobody: the
+    operator's by way of a caller, the reader's by way of facts and the record."""
+    by = {identity: next(t for t in play.arm.tokens if f".{identity}." in t) for identity in ("reader", "operator")}
+    for number, form in enumerate((
+            lambda token: raw.answer(raw.json_body(value=[], note=token)),
+            lambda token: raw.answer(b"{}", "200 OK", f"x-ms-request-id: {token}"),
+            lambda token: raw.answer(raw.json_body(error={"code": token, "message": token}), "400 Bad"))):
+        for method in (play.read, play.change):
+            vault = f"h-crossed-{number}"
+            play.arm.trap(vault, form(by["reader"]))
+            tagged = {"id": VAULT, "location": "westeurope", "properties": {}, "tags": {"t": by["operator"]}}
+            play.arm.trap(vault, raw.answer(json.dumps(tagged).encode()), identity=READER)
+            _, headers, body = method(vault)
+            hold("azcanary" not in f"{headers}{body!r}", f"the other identity's token was passed on: {body[:200]!r}")
+            record = play.world.record(headers["x-vaultgate-decision-id"])
+            hold("azcanary" not in json.dumps(record), "the other identity's token stands in the record")
+
+
+CASES = (told, uncounted, mended, crossed)
