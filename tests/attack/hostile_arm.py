@@ -22,7 +22,9 @@ HEADERS = 64 << 10
 class Request:
     """One request of the gateway."""
 
-    def __init__(self, head, body):
+    def __init__(self, head, body, connection=None):
+        # Names the connection; the next one after it is another.
+        self.connection = connection
         line, *fields = head.decode("latin-1").split("\r\n")
         self.method, self.target, _ = line.split(" ", 2)
         self.headers = {name.lower(): value.strip() for name, _, value in
@@ -71,7 +73,7 @@ class HostileArm:
 
     def serve(self, plain):
         with contextlib.suppress(OSError, ValueError), plain:
-            connection = self.tls.wrap_socket(plain, server_side=True)
+            connection, name = self.tls.wrap_socket(plain, server_side=True), object()
             kept = b""
             while True:
                 while b"\r\n\r\n" not in kept:
@@ -80,7 +82,7 @@ class HostileArm:
                         return
                     kept += some
                 head, _, kept = kept.partition(b"\r\n\r\n")
-                request = Request(head, b"")
+                request = Request(head, b"", name)
                 length = int(request.headers.get("content-length", 0))
                 while len(kept) < length:
                     kept += connection.recv(HEADERS)
