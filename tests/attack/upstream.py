@@ -38,6 +38,7 @@ QUICK = ("[azure]\n", '[azure]\nread_timeout = "1s"\nchange_timeout = "1s"\n')
 # Three tries of 16 MiB each, and what a buffer that doubles takes besides.
 MEBIBYTES = 160
 AT_ONCE = 24
+BACKUP = json.dumps({"properties": {"objectType": "IaasVMBackupRequest"}})
 # Everything that may reach a caller.
 LISTED = re.compile(r"content-type|content-length|date|etag|retry-after|last-modified|location|"
                     r"azure-asyncoperation|operation-location|connection|vaultgate-.*|x-vaultgate-.*|"
@@ -55,20 +56,18 @@ class Play:
         self.tokens = {name: world.token(name) for name in ("operator", "reader")}
         self.received = bytearray()
 
-    def ask(self, method, path, who="operator", key=None):
+    def ask(self, method, path, who="operator", key=None, body=BACKUP):
         """One request on a connection of its own: status, headers, body, or why there is none."""
         parts = urllib.parse.urlsplit(self.world.url)
         connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=30,
                                                  context=self.world.context())
         headers = {"Authorization": f"Bearer {self.tokens[who]}"}
-        body = None
         if key:
             headers["Idempotency-Key"] = key
-        if method == "POST":
+        if method != "GET":
             headers["Content-Type"] = "application/json"
-            body = json.dumps({"properties": {"objectType": "IaasVMBackupRequest"}})
         with contextlib.closing(connection):
-            connection.request(method, path, body=body, headers=headers)
+            connection.request(method, path, body=None if method == "GET" else body, headers=headers)
             answer = connection.getresponse()
             text = answer.read()
         self.received += f"{answer.status} {answer.reason}\n{answer.headers}".encode() + text

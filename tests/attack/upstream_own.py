@@ -5,6 +5,7 @@ token. However they are written, it asks the pinned authority alone, and what it
 whole is not counted. One identity's token is also nobody's business in the other's answer.
 """
 
+import concurrent.futures
 import contextlib
 import json
 import pathlib
@@ -106,4 +107,30 @@ def crossed(play):
             hold("azcanary" not in json.dumps(record), "the other identity's token stands in the record")
 
 
-CASES = (uncounted, mended, crossed)
+def depended_on(play):
+    """A change that depends on the vault's state is refused for want of it, and not sent, when
+    Azure tells that state in no way that can be read; told well, that is no reason."""
+    _, _, listed = play.ask("GET", f"{VAULT}/backupPolicies?{API}")
+    weekly = json.dumps({"properties": json.loads(listed)["value"][0]["properties"]})
+
+    def one(job):
+        number, (name, steps) = job
+        vault = f"h-depends-{number}"
+        if steps:
+            play.arm.trap(vault, *steps, identity=READER)
+        play.arm.trap(vault, raw.answer(b"{}"))
+        policy = f"{VAULT.replace('/v1', f'/{vault}')}/backupPolicies/mine?{API}"
+        status, _, body = play.ask("PUT", policy, body=weekly)
+        hold(status == 403 and not play.arm.requests(vault, method="PUT"), f"{name}: {status} {body!r}")
+        # The caller's role is refused beside: no role that is shipped may configure.
+        return name, "data.vaultgate.deny_change" in json.loads(body)["error"]["additionalInfo"][0]["info"]["rules"]
+
+    hold(not one((0, ("told well", None)))[1], "facts that were told well are refused")
+    with concurrent.futures.ThreadPoolExecutor(4) as workers:
+        done = list(workers.map(one, enumerate(raw.FACTS.items(), 1)))
+    believed = [name for name, wanting in done if not wanting]
+    hold(not believed, f"taken for the vault's state: {believed}")
+    return f"{len(done)} answers"
+
+
+CASES = (depended_on, uncounted, mended, crossed)
