@@ -55,6 +55,8 @@ TRIES = {
     "fuzz-body": ("gateway/arm",),
     "fuzz-segment": ("gateway/decision-log",),
     "fuzz-bundle": ("gateway/pdp",),
+    "fuzz-token": ("gateway/src/authn", "gateway/src/authn.rs", "gateway/src/clock.rs"),
+    "fuzz-config": ("gateway/src/config", "gateway/src/config.rs"),
 }
 FUZZ = "fuzz target `{}`, coverage-guided"
 
@@ -145,8 +147,8 @@ tests/reliability.py
 
 `tests/reliability.py --totals` fails unless the commit that is checked out has every total
 without a failure. The commit named is the last one that changed what the suite tries (all of
-the product; for the readers of ids, requests and bodies their crate, and so for segments and
-bundles); what was tried stays tried until then. A failure stays in the data: what came of it
+the product; for the readers of ids, requests and bodies their crate, and so for segments,
+bundles, tokens and configurations); what was tried stays tried until then. A failure stays in the data: what came of it
 stands in the CHANGELOG.
 """
 

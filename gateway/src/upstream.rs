@@ -7,13 +7,14 @@
 mod assertion;
 mod credential;
 mod headers;
+mod issued;
 mod transport;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use uuid::Uuid;
 
 use crate::clock::Clock;
@@ -24,6 +25,7 @@ use crate::permit::{Permit, UpstreamRequest};
 use credential::Credential;
 pub(crate) use credential::CredentialError;
 pub(crate) use headers::to_upstream;
+use issued::Issued;
 
 /// Tries of a read that got no answer, or one that says "later".
 const READ_TRIES: u32 = 3;
@@ -103,6 +105,7 @@ pub(crate) struct Reader {
     origin: String,
     limits: FetchLimits,
     clock: Clock,
+    issued: Issued,
 }
 
 /// Forwards with the operator identity.
@@ -123,8 +126,11 @@ impl Upstream {
         outbound: Outbound,
         clock: &Clock,
     ) -> Result<Upstream, CredentialError> {
-        let credential =
-            |identity| Credential::new(identity, settings, outbound.clone(), clock.clone());
+        let issued = Issued::default();
+        let credential = |identity| {
+            let (outbound, clock) = (outbound.clone(), clock.clone());
+            Credential::new(identity, settings, outbound, clock, issued.clone())
+        };
         let limits = |total| FetchLimits {
             total,
             max_body: settings.max_answer,
@@ -135,6 +141,7 @@ impl Upstream {
             origin: settings.resource_manager.clone(),
             limits: limits(settings.read_timeout),
             clock: clock.clone(),
+            issued: issued.clone(),
         };
         Ok(Upstream {
             operator: credential(&settings.operator)?,
@@ -225,7 +232,7 @@ impl Upstream {
         match self.outbound.fetch(built, limits).await {
             Ok(answer) => {
                 let (mut parts, body) = answer.into_parts();
-                let body = token.taken_out(&mut parts.headers, body);
+                let body = self.reader.issued.taken_out(&mut parts.headers, body);
                 compare_clocks(&self.reader.clock, &parts.headers);
                 let answer = UpstreamAnswer {
                     status: parts.status,
@@ -294,7 +301,7 @@ impl Reader {
         );
         let built = built.ok_or_else(|| ReadError::Target(target.0.clone()))?;
         let (mut parts, body) = self.outbound.fetch(built, self.limits).await?.into_parts();
-        let body = token.taken_out(&mut parts.headers, body);
+        let body = self.issued.taken_out(&mut parts.headers, body);
         compare_clocks(&self.clock, &parts.headers);
         if parts.status == StatusCode::UNAUTHORIZED {
             self.credential.forget().await;
@@ -325,7 +332,7 @@ fn build(
     headers
         .entry(ACCEPT)
         .or_insert(HeaderValue::from_static("application/json"));
-    let uri = format!("{origin}{path_and_query}");
+    let uri = at(origin, path_and_query)?;
     let mut request = Request::builder()
         .method(method)
         .uri(uri)
@@ -333,6 +340,15 @@ fn build(
         .ok()?;
     *request.headers_mut() = headers;
     Some(request)
+}
+
+/// An address of the origin: no path makes it another's. `@evil.example/` behind a host is a
+/// host of its own, and the token goes wherever the address says.
+fn at(origin: &str, path_and_query: &str) -> Option<Uri> {
+    let uri: Uri = format!("{origin}{path_and_query}").parse().ok()?;
+    let own: Uri = origin.parse().ok()?;
+    let same = uri.authority() == own.authority() && uri.scheme() == own.scheme();
+    (same && path_and_query.starts_with('/')).then_some(uri)
 }
 
 fn compare_clocks(clock: &Clock, headers: &HeaderMap) {
@@ -362,4 +378,32 @@ pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 
 fn backoff(tried: u32) -> Duration {
     Duration::from_millis(100).saturating_mul(1 << tried.min(5))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::at;
+
+    #[test]
+    fn no_path_leads_to_another_host() {
+        let origin = "https://management.example.com";
+        assert!(at(origin, "/subscriptions/s?api-version=1").is_some());
+        assert!(
+            at(origin, "//evil.example/x")
+                .is_some_and(|uri| uri.host() == Some("management.example.com"))
+        );
+        for hostile in [
+            "@evil.example/x",
+            ":x@evil.example/x",
+            ".evil.example/x",
+            ":444/x",
+            "",
+            "x",
+            "?x",
+            "\\x",
+        ] {
+            assert!(at(origin, hostile).is_none(), "{hostile}");
+        }
+        assert!(at("https://localhost:8443", "0/x").is_none());
+    }
 }

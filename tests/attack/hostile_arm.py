@@ -14,7 +14,7 @@ import struct
 import threading
 import urllib.parse
 
-CLOSE, RESET, STALL = "close", "reset", "stall"
+CLOSE, RESET, STALL, SHUT = "close", "reset", "stall", "shut"
 NAMED = re.compile(r"/vaults/(h[0-9a-z-]+)")
 HEADERS = 64 << 10
 
@@ -22,7 +22,9 @@ HEADERS = 64 << 10
 class Request:
     """One request of the gateway."""
 
-    def __init__(self, head, body):
+    def __init__(self, head, body, connection=None):
+        # Names the connection; the next one after it is another.
+        self.connection = connection
         line, *fields = head.decode("latin-1").split("\r\n")
         self.method, self.target, _ = line.split(" ", 2)
         self.headers = {name.lower(): value.strip() for name, _, value in
@@ -32,10 +34,12 @@ class Request:
         self.identity = "reader" if ".reader." in self.token else "operator"
         named = NAMED.search(self.target)
         self.vault = named[1] if named else None
+        # What is no vault's, such as the list of all, is known by its path.
+        self.place = self.vault or self.target.partition("?")[0]
 
 
 class HostileArm:
-    """The front end; `traps` are by vault and identity."""
+    """The front end; `traps` are by vault, or path where there is none, and identity."""
 
     def __init__(self, certificate, key, behind):
         self.behind = urllib.parse.urlsplit(behind)
@@ -56,7 +60,7 @@ class HostileArm:
         self.traps[vault, identity] = steps
 
     def requests(self, vault, identity="operator", method=None):
-        return [r for r in list(self.asked) if (r.vault, r.identity) == (vault, identity)
+        return [r for r in list(self.asked) if (r.place, r.identity) == (vault, identity)
                 and method in (None, r.method)]
 
     def accept(self):
@@ -69,7 +73,7 @@ class HostileArm:
 
     def serve(self, plain):
         with contextlib.suppress(OSError, ValueError), plain:
-            connection = self.tls.wrap_socket(plain, server_side=True)
+            connection, name = self.tls.wrap_socket(plain, server_side=True), object()
             kept = b""
             while True:
                 while b"\r\n\r\n" not in kept:
@@ -78,14 +82,14 @@ class HostileArm:
                         return
                     kept += some
                 head, _, kept = kept.partition(b"\r\n\r\n")
-                request = Request(head, b"")
+                request = Request(head, b"", name)
                 length = int(request.headers.get("content-length", 0))
                 while len(kept) < length:
                     kept += connection.recv(HEADERS)
                 request.body, kept = kept[:length], kept[length:]
                 self.tokens.add(request.token)
                 self.asked.append(request)
-                steps = self.traps.get((request.vault, request.identity))
+                steps = self.traps.get((request.place, request.identity))
                 if steps is None:
                     connection.sendall(self.passed_on(request))
                 elif not self.play(connection, steps, request):
@@ -99,6 +103,12 @@ class HostileArm:
                 connection.close()
                 return False
             if step == CLOSE:
+                return False
+            if step == SHUT:
+                # Says so in TLS, as an end that is meant; `CLOSE` does not.
+                connection.setblocking(False)
+                with contextlib.suppress(OSError):
+                    connection.unwrap()
                 return False
             if step == STALL:
                 # The gateway gives up first, or the suite is over.

@@ -156,3 +156,18 @@ UNLISTED = [
     "X-Vaultgate-Decision-Id: forged", "X-Ms-Unlisted: 1", "X-Accel-Redirect: /x", "X-Sendfile: /etc/passwd",
     "Trailer: Set-Cookie", "Warning: 199 x", "Age: 1", "Expires: 0", "Pragma: no-cache",
 ]
+
+FACTS = {
+    "nothing": [CLOSE],
+    "half": [b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n{\"id\":", CLOSE],
+    "a page": [answer(b"<html>ok</html>", kind="text/html")],
+    "an array": [answer(b"[]")],
+    "null": [answer(b"null")],
+    "a text": [answer(b'"ok"')],
+    "not JSON": [answer(b'{"id":NaN}')],
+    "nested": [answer(b"[" * 100_000)],
+    "a redirect": [answer(b"", "302 Go", "Location: https://evil.example/")],
+    "a refusal": [answer(b'{"error":{}}', "403 No")],
+    "nothing there": [answer(b"", "204 Empty")],
+    "too much": [answer(b"{\"a\":\"" + b"x" * (17 * MEBIBYTE) + b"\"}")],
+}

@@ -25,6 +25,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "clients"), str(HERE.parent / "corpus")]
 
 import hostile_bytes as raw  # noqa: E402
+import upstream_crowd  # noqa: E402
+import upstream_cuts  # noqa: E402
+import upstream_own  # noqa: E402
 from floods import RATES, Report  # noqa: E402
 from hostile_arm import CLOSE, RESET, STALL, HostileArm, Lure  # noqa: E402
 from meter import Meter  # noqa: E402
@@ -35,6 +38,7 @@ QUICK = ("[azure]\n", '[azure]\nread_timeout = "1s"\nchange_timeout = "1s"\n')
 # Three tries of 16 MiB each, and what a buffer that doubles takes besides.
 MEBIBYTES = 160
 AT_ONCE = 24
+BACKUP = json.dumps({"properties": {"objectType": "IaasVMBackupRequest"}})
 # Everything that may reach a caller.
 LISTED = re.compile(r"content-type|content-length|date|etag|retry-after|last-modified|location|"
                     r"azure-asyncoperation|operation-location|connection|vaultgate-.*|x-vaultgate-.*|"
@@ -52,18 +56,18 @@ class Play:
         self.tokens = {name: world.token(name) for name in ("operator", "reader")}
         self.received = bytearray()
 
-    def ask(self, method, path, who="operator"):
+    def ask(self, method, path, who="operator", key=None, body=BACKUP):
         """One request on a connection of its own: status, headers, body, or why there is none."""
         parts = urllib.parse.urlsplit(self.world.url)
         connection = http.client.HTTPSConnection(parts.hostname, parts.port, timeout=30,
                                                  context=self.world.context())
         headers = {"Authorization": f"Bearer {self.tokens[who]}"}
-        body = None
-        if method == "POST":
+        if key:
+            headers["Idempotency-Key"] = key
+        if method != "GET":
             headers["Content-Type"] = "application/json"
-            body = json.dumps({"properties": {"objectType": "IaasVMBackupRequest"}})
         with contextlib.closing(connection):
-            connection.request(method, path, body=body, headers=headers)
+            connection.request(method, path, body=None if method == "GET" else body, headers=headers)
             answer = connection.getresponse()
             text = answer.read()
         self.received += f"{answer.status} {answer.reason}\n{answer.headers}".encode() + text
@@ -72,9 +76,9 @@ class Play:
     def read(self, vault, who="operator"):
         return self.ask("GET", f"{VAULT.replace('/v1', f'/{vault}')}/backupJobs?{API}", who)
 
-    def change(self, vault):
+    def change(self, vault, key=None):
         own = item("vm1", VAULT.replace("/v1", f"/{vault}"))
-        return self.ask("POST", f"{own}/backup?{API}")
+        return self.ask("POST", f"{own}/backup?{API}", key=key)
 
     def outcome(self, headers):
         """What the log says became of a decision."""
@@ -191,12 +195,10 @@ def cut_changes(play, step):
         hold(status == 502, f"{end} after {place} bytes: answered {status} {body!r}")
         sent = play.arm.requests(vault, method="POST")
         hold(len(sent) == 1, f"{end} after {place} bytes: sent {len(sent)} times")
-        return headers
+        return headers["x-vaultgate-decision-id"]
 
-    refused = everywhere(one, jobs)
-    for headers in refused:
-        became = play.outcome(headers)
-        hold(became == "unknown", f"the log says `{became}` of a change whose answer was cut")
+    became = upstream_cuts.outcomes(play, everywhere(one, jobs))
+    hold(became == {"unknown"}, f"the log says {became} of changes whose answer was cut")
     return f"{len(jobs)} cuts of {len(whole)} bytes"
 
 
@@ -287,17 +289,30 @@ def main():
     chosen = parser.parse_args()
     report = Report(chosen.words)
     step = 1 if chosen.full else 7
-    world = World.between(HostileArm, extra=RATES, replace=[QUICK])
+    world = World.between(HostileArm, extra=RATES, replace=[QUICK, upstream_own.QUICK])
     with world, contextlib.closing(world.front) as arm, contextlib.closing(Lure()) as lure:
         play = Play(world, arm, lure)
+        # Beside everything else: nobody but the gateway itself reads these lists.
+        lies = concurrent.futures.ThreadPoolExecutor(1).submit(upstream_own.told, play)
         for case in (honest_page, split, others_answers, redirects, oversized, reflected, poisoned,
                      unlisted):
             report.case(case.__name__.replace("_", "-"), lambda: case(play))
+        report.case("own-reads-told", lies.result)
+        for case in upstream_own.CASES:
+            report.case(f"own-reads-{case.__name__}", lambda: case(play))
+        report.case("crowd", lambda: upstream_crowd.beside(play, 20 if chosen.full else 3))
+        report.case("crowd-broken", lambda: upstream_crowd.broken(play))
+        report.case("framed-reads", lambda: upstream_cuts.reads(play, 1 if chosen.full else 23))
+        report.case("framed-changes", lambda: upstream_cuts.changes(play, 1 if chosen.full else 23))
+        report.case("unread", lambda: upstream_cuts.unread(play))
+        report.case("dripped", lambda: upstream_cuts.dripped(play))
         report.case("cut-reads", lambda: cut_reads(play, step))
         report.case("cut-changes", lambda: cut_changes(play, step))
         if not chosen.words:
             report.case("canary", lambda: canary(play))
+        report.case("balance", lambda: upstream_crowd.balance(play))
         report.case("whole", lambda: whole(play))
+        report.case("second-verifier", lambda: upstream_crowd.second_verifier(play))
     print(f"upstream: {report.passed} passed, {report.failed} failed")
     return 0 if report.failed == 0 and report.passed else 1
 

@@ -341,7 +341,8 @@ class World:
         """Every whole record of the log so far."""
         found = []
         for path in sorted((self.log / "segments").glob("*.jsonl")):
-            for line in path.read_bytes().rstrip(b"\0").split(b"\n")[:-1]:
+            # Room behind the last record is zeros; so is what was written while this was read.
+            for line in path.read_bytes().partition(b"\0")[0].split(b"\n")[:-1]:
                 found.append(json.loads(line))
         return found
 

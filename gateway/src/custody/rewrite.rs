@@ -23,7 +23,7 @@ pub(crate) fn local_part<'u>(url: &'u str, authority: &str) -> Option<&'u str> {
 
 /// Whether a path has no segment that some server would resolve, cut or join: empty ones,
 /// those that begin with two dots or are one, and encoded dots, slashes and controls.
-fn is_plain_path(local: &str) -> bool {
+pub(crate) fn is_plain_path(local: &str) -> bool {
     let path = local.split('?').next().unwrap_or_default();
     let Some(path) = path.strip_prefix('/') else {
         return false;

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::activity::Activity;
 use crate::clock::Clock;
+use crate::custody::rewrite::{is_of, is_plain_path, local_part};
 use crate::observer::{Observer, Purpose};
 
 /// Pages of one list that are followed at most.
@@ -88,7 +89,11 @@ impl Inventory {
             );
             for vault in self.list(path, VAULTS_VERSION).await? {
                 vaults += 1;
-                let id = vault.get("id")?.as_str()?.to_owned();
+                let id = vault.get("id")?.as_str()?;
+                // What is no id of this subscription is no list to be trusted.
+                if !is_plain_path(id) || id.contains(['?', '#']) || !is_of(id, Some(subscription)) {
+                    return None;
+                }
                 let listed = format!("{id}/backupProtectedItems");
                 items += self.list(listed, BACKUP_VERSION).await?.len() as u64;
             }
@@ -111,7 +116,7 @@ impl Inventory {
             let Some(next) = page.get("nextLink").and_then(Value::as_str) else {
                 return Some(elements);
             };
-            target = crate::custody::rewrite::local_part(next, &self.authority)?.to_owned();
+            target = local_part(next, &self.authority)?.to_owned();
         }
         None
     }

@@ -18,14 +18,13 @@ use azure_identity::{
     WorkloadIdentityCredentialOptions,
 };
 use azure_security_keyvault_secrets::{SecretClient, SecretClientOptions};
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
-use memchr::memmem;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::Mutex;
 
 use super::assertion::Assertion;
+use super::issued::Issued;
 use super::transport::client_options;
 use crate::clock::Clock;
 use crate::config::upstream::{Identity, SecretRef, Upstream as Settings};
@@ -84,8 +83,8 @@ pub(crate) enum CredentialError {
 
 /// An Azure token: no `Debug`, no `Display`, born here and ending in a header.
 pub(super) struct AzureToken {
-    secret: SecretString,
-    expires: Timestamp,
+    pub(super) secret: SecretString,
+    pub(super) expires: Timestamp,
 }
 
 impl AzureToken {
@@ -95,37 +94,6 @@ impl AzureToken {
         let mut value = HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("Bearer"));
         value.set_sensitive(true);
         value
-    }
-
-    /// Whether the token stands in what Azure, or somebody between, has answered.
-    fn stands_in(&self, answered: &[u8]) -> bool {
-        memmem::find(answered, self.secret.expose_secret().as_bytes()).is_some()
-    }
-
-    /// An answer without the token: a front end that writes back what it was sent must not
-    /// hand it to a caller, or to the log.
-    pub(super) fn taken_out(&self, headers: &mut HeaderMap, body: Bytes) -> Bytes {
-        let echoed: Vec<HeaderName> = headers
-            .iter()
-            .filter(|(_, value)| self.stands_in(value.as_bytes()))
-            .map(|(name, _)| name.clone())
-            .collect();
-        for name in &echoed {
-            headers.remove(name);
-        }
-        if !self.stands_in(&body) {
-            return body;
-        }
-        tracing::error!("an answer of Azure held the gateway's own token; it was taken out");
-        let token = self.secret.expose_secret().as_bytes();
-        let mut body = Vec::from(body);
-        let places: Vec<usize> = memmem::find_iter(&body, token).collect();
-        for place in places {
-            if let Some(found) = body.get_mut(place..place + token.len()) {
-                found.fill(b'*');
-            }
-        }
-        Bytes::from(body)
     }
 }
 
@@ -139,6 +107,7 @@ struct Inner {
     scope: String,
     outbound: Outbound,
     clock: Clock,
+    issued: Issued,
     /// Held while a token is fetched: one fetch at a time, others wait for it.
     token: Mutex<Option<Arc<AzureToken>>>,
 }
@@ -150,6 +119,7 @@ impl Credential {
         settings: &Settings,
         outbound: Outbound,
         clock: Clock,
+        issued: Issued,
     ) -> Result<Credential, CredentialError> {
         let credential = Credential(Arc::new(Inner {
             identity: identity.clone(),
@@ -157,6 +127,7 @@ impl Credential {
             scope: format!("{}/.default", settings.audience.trim_end_matches('/')),
             outbound,
             clock,
+            issued,
             token: Mutex::new(None),
         }));
         if let Identity::ClientCertificate { .. } = identity {
@@ -171,7 +142,7 @@ impl Credential {
         if let Some(token) = held.as_ref().filter(|token| self.left(token) > USABLE) {
             return Ok(Arc::clone(token));
         }
-        let token = Arc::new(self.0.fetch().await?);
+        let token = self.0.fetch().await?;
         *held = Some(Arc::clone(&token));
         Ok(token)
     }
@@ -194,7 +165,7 @@ impl Credential {
             }
             // Fetched without the lock: requests go on with the old token meanwhile.
             match self.0.fetch().await {
-                Ok(token) => *self.0.token.lock().await = Some(Arc::new(token)),
+                Ok(token) => *self.0.token.lock().await = Some(token),
                 Err(error) => tracing::warn!(%error, "the gateway's token was not refreshed"),
             }
         }
@@ -206,7 +177,7 @@ impl Credential {
 }
 
 impl Inner {
-    async fn fetch(&self) -> Result<AzureToken, CredentialError> {
+    async fn fetch(&self) -> Result<Arc<AzureToken>, CredentialError> {
         let got = async {
             let credential = self.credential().await?;
             let got = credential.get_token(&[&self.scope], None).await;
@@ -217,10 +188,12 @@ impl Inner {
             .await
             .map_err(|_| late())??;
         let expires = Timestamp::from_second(got.expires_on.unix_timestamp());
-        Ok(AzureToken {
+        let token = Arc::new(AzureToken {
             secret: SecretString::from(got.token.secret().to_owned()),
             expires: expires.unwrap_or(Timestamp::MIN),
-        })
+        });
+        self.issued.add(&token, self.clock.now());
+        Ok(token)
     }
 
     async fn credential(&self) -> Result<Arc<dyn TokenCredential>, CredentialError> {

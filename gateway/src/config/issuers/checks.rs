@@ -35,6 +35,11 @@ pub(super) fn address(
         problems.add(key, format!("`{text}` is not a URL"), hint);
         return None;
     };
+    // Issuers are compared as they are written: a spelling that a parser mends matches none.
+    if !text.starts_with(&format!("{}://", url.scheme())) {
+        problems.add(key, format!("`{text}` is not written as a URL"), hint);
+        return None;
+    }
     let bare = url.query().is_none() && url.fragment().is_none();
     if !bare || url.username() != "" || url.password().is_some() {
         problems.add(key, format!("`{text}` has a query, fragment or user"), hint);
