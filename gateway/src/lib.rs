@@ -22,6 +22,7 @@ mod refusal;
 mod upstream;
 
 mod activity;
+mod address;
 mod admit;
 mod anchor;
 mod authn;

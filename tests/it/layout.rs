@@ -21,7 +21,7 @@ const FLOORS: [&[&str]; 13] = [
     &["activity", "authn"],
     &["store", "outbound"],
     &["config"],
-    &["clock", "digest", "telemetry"],
+    &["address", "clock", "digest", "telemetry"],
 ];
 
 fn source() -> PathBuf {

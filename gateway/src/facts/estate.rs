@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::activity::Activity;
+use crate::address::{is_of, is_plain_path, local_part};
 use crate::clock::Clock;
-use crate::custody::rewrite::{is_of, is_plain_path, local_part};
 use crate::observer::{Observer, Purpose};
 
 /// Pages of one list that are followed at most.

@@ -18,8 +18,8 @@ use vaultgate_decision_log::read::{Records, recorded};
 use vaultgate_decision_log::{Kind, Priority};
 
 use crate::activity::Activity;
+use crate::address::local_part;
 use crate::clock::Clock;
-use crate::custody::rewrite::local_part;
 use crate::custody::watch::Watcher;
 use crate::idempotency::{Idempotency, Resolution};
 use crate::observer::{Observer, Purpose};
