@@ -3,8 +3,8 @@
 
   tests/bench/report.py [--check]
 
-Reads docs/performance/{targets,layers,growth,memory}.json; a file that is missing is a
-section that says so. `--check` writes nothing and fails when the document or a plot is not
+Reads docs/performance/{targets,layers,flame,instructions,growth,memory}.json; a file that is
+missing is a section that says so. `--check` writes nothing and fails when the document or a plot is not
 what the data gives.
 """
 import argparse
@@ -48,7 +48,6 @@ CLOSING = """## What is not covered
 - No peer writes a durable record: the gateway does for every request, before it forwards.
 - Latency at 200 requests a second is told with the machine's noise in it; differences of p99
   below 2 ms mean nothing here. On a shared machine it is never a gate.
-- Instruction counts: see the gate of the hot path, if the machine has one.
 """
 
 
@@ -206,7 +205,31 @@ It grew by {data['grown_mb']:+.2f} MiB over {data['samples'][-1][0]:,} requests 
 """, {"memory.svg": plot}
 
 
-SECTIONS = {"targets": targets, "layers": layers, "growth": growth, "memory": memory}
+def flame(data):
+    cells = [[name, f"{100 * share:.1f} %"] for name, share in data["shares"].items()]
+    return f"""## Where the time goes
+
+{source(data, f"; {data['samples']:,} samples")}
+The [flame graph](performance/flame.svg) opens in a browser. A stack counts for the first of these
+that one of its functions belongs to:
+
+{table(["part", "of the processor time"], cells)}
+""", {}
+
+
+def instructions(data):
+    return f"""## Instructions
+
+{source(data)}
+One cached read through TLS, policy, both records and the request to Azure costs the whole gateway
+**{data['instructions_per_request']:,} instructions**, counted by callgrind ({data['machine']}, {data['rustc']}).
+Unlike times they are the same on every machine: `tests/run instructions` fails beyond
+{100 * data['tolerance']:.0f} % more.
+""", {}
+
+
+SECTIONS = {"targets": targets, "layers": layers, "flame": flame, "instructions": instructions, "growth": growth,
+            "memory": memory}
 
 
 def generated():
