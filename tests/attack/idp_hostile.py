@@ -80,6 +80,11 @@ class Trial:
         self.mended()
         self.keyed()
 
+    def again(self):
+        """Once more, where there have been honest keys before."""
+        self.keyed()
+        self.mended()
+
 
 class Together:
     """Several answers at the same time, beside an honest client of another issuer."""
@@ -111,10 +116,10 @@ class Together:
             self.play(Trial.keyed)
 
 
-def together(stage, idp, names, report, label="hostile", most=MEBIBYTES):
+def together(stage, idp, names, report, label="hostile", most=MEBIBYTES, act=Trial.whole):
     trials = Together(stage, idp, names)
     with Meter(stage.pid) as meter:
-        going = trials.play(Trial.whole)
+        going = trials.play(act)
     for name, trial in going.items():
         report.case(f"{label}-{name}", trial.result)
     report.case(f"{label}-memory", lambda: (
@@ -142,6 +147,6 @@ def cases(stage, idp, chosen, report):
         together(stage, idp, names, report)
     if chosen.full:
         for name in names:
-            together(stage, idp, [name], report, f"alone-{name}", ALONE)
+            together(stage, idp, [name], report, f"alone-{name}", ALONE, Trial.again)
     if "text-html" in names:
         report.case("hostile-judge-says-no", lambda: judge_says_no(stage, idp))
