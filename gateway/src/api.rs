@@ -3,6 +3,7 @@
 //! Exact routes only: a prefix match would let a path nobody thought of in.
 //! What needs no token says nothing that a stranger could not guess.
 
+pub(crate) mod approvals;
 pub(crate) mod authzen;
 pub(crate) mod metadata;
 
@@ -11,6 +12,7 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::listener::Answer;
 
@@ -25,6 +27,12 @@ pub(crate) enum Route {
     Preflight,
     /// `GET /_vaultgate/v1/whoami`.
     WhoAmI,
+    /// `GET /_vaultgate/v1/approvals/{id}`: how an approval stands.
+    Approval(Uuid),
+    /// `POST /_vaultgate/v1/approvals/{id}/execute`: runs the approved request.
+    Execute(Uuid),
+    /// `POST /_vaultgate/v1/deletions/{id}/undelete`: takes a deletion back.
+    Undelete(Uuid),
     /// `POST /access/v1/evaluation` (OpenID AuthZEN).
     Evaluation,
     /// `POST /access/v1/evaluations`.
@@ -44,9 +52,38 @@ impl Route {
             ("GET", "/_vaultgate/v1/whoami") => Some(Route::WhoAmI),
             ("POST", "/access/v1/evaluation") => Some(Route::Evaluation),
             ("POST", "/access/v1/evaluations") => Some(Route::Evaluations),
+            _ => Route::with_id(method, path),
+        }
+    }
+
+    fn with_id(method: &Method, path: &str) -> Option<Route> {
+        if let Some(rest) = path.strip_prefix(DELETIONS) {
+            let id = rest.strip_prefix('/')?.strip_suffix("/undelete")?;
+            return canonical_uuid(id)
+                .filter(|_| *method == Method::POST)
+                .map(Route::Undelete);
+        }
+        let rest = path.strip_prefix(APPROVALS)?.strip_prefix('/')?;
+        let (id, verb) = rest.split_once('/').unwrap_or((rest, ""));
+        let id = canonical_uuid(id)?;
+        match (method.as_str(), verb) {
+            ("GET", "") if !rest.ends_with('/') => Some(Route::Approval(id)),
+            ("POST", "execute") => Some(Route::Execute(id)),
             _ => None,
         }
     }
+}
+
+/// Where approvals are found, at either door.
+pub(crate) const APPROVALS: &str = "/_vaultgate/v1/approvals";
+
+/// Where deletions are found, at either door.
+pub(crate) const DELETIONS: &str = "/_vaultgate/v1/deletions";
+
+/// An id in the one spelling that we write: another one names nothing.
+pub(crate) fn canonical_uuid(text: &str) -> Option<Uuid> {
+    let id = Uuid::parse_str(text).ok()?;
+    (id.to_string() == text).then_some(id)
 }
 
 /// A JSON answer.
@@ -79,5 +116,27 @@ mod tests {
             assert_eq!(Route::of(&Method::GET, path), None, "{path}");
         }
         assert_eq!(Route::of(&Method::POST, "/metadata/endpoints"), None);
+        let id = "0197b3a8-0000-7000-8000-000000000001";
+        let at =
+            |method, rest: &str| Route::of(method, &format!("/_vaultgate/v1/approvals/{rest}"));
+        assert!(matches!(at(&Method::GET, id), Some(Route::Approval(_))));
+        let execute = format!("{id}/execute");
+        assert!(matches!(
+            at(&Method::POST, &execute),
+            Some(Route::Execute(_))
+        ));
+        let wrong = [
+            (Method::GET, execute.clone()),
+            (Method::POST, id.to_owned()),
+            (Method::GET, format!("{id}/")),
+            (Method::POST, format!("{execute}/")),
+            (Method::POST, format!("{id}/approve")),
+            (Method::GET, id.to_uppercase()),
+            (Method::GET, format!("{{{id}}}")),
+            (Method::GET, String::new()),
+        ];
+        for (method, rest) in &wrong {
+            assert_eq!(at(method, rest), None, "{rest}");
+        }
     }
 }

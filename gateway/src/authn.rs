@@ -59,6 +59,16 @@ pub(crate) fn install_crypto() {
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
 }
 
+/// Which door a token is shown at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// Where requests to Azure come in.
+    Data,
+    /// Where approvals are given: its tokens have an audience of their own, so that a
+    /// stolen token of a command line cannot approve.
+    Console,
+}
+
 /// What a request presents to prove who it is from.
 pub(crate) struct Presented<'p> {
     /// Method of the request.
@@ -116,6 +126,7 @@ struct Trusted {
 
 /// Verifies callers.
 pub(crate) struct Authenticator {
+    door: Door,
     /// By the exact `iss`: an issuer's keys can only ever verify its own tokens.
     issuers: HashMap<String, Arc<Trusted>>,
     /// By SHA-256 of the whole token; what is found is judged again by time,
@@ -140,8 +151,22 @@ impl Authenticator {
             let issuer = issuer.clone();
             (issuer.url.clone(), Arc::new(Trusted { issuer, keys }))
         });
+        Authenticator::at(Door::Data, trusted.collect(), clock)
+    }
+
+    /// The same issuers and keys at the console door. Nothing verified at one door is
+    /// known at the other.
+    pub(crate) fn console(&self) -> Authenticator {
+        Authenticator::at(Door::Console, self.issuers.clone(), self.clock.clone())
+    }
+
+    fn at(door: Door, issuers: HashMap<String, Arc<Trusted>>, clock: Clock) -> Authenticator {
+        let takes_proofs = issuers
+            .values()
+            .any(|trusted| trusted.issuer.dpop != Dpop::Off);
         Authenticator {
-            issuers: trusted.collect(),
+            door,
+            issuers,
             verified: Cache::builder()
                 .max_capacity(CACHE_BYTES)
                 .weigher(|_, verified: &Arc<Verified>| verified.weight())
@@ -149,7 +174,7 @@ impl Authenticator {
                 .build(),
             limit: SourceLimit::new(clock.clone()),
             proofs: dpop::Replays::default(),
-            takes_proofs: issuers.iter().any(|issuer| issuer.dpop != Dpop::Off),
+            takes_proofs,
             clock,
         }
     }
@@ -207,7 +232,7 @@ impl Authenticator {
         let trusted = trusted.ok_or(refused::Failure::IssuerUnknown)?;
         // From here on it costs a signature check, perhaps a fetch.
         self.limit.check(source)?;
-        let verified = verify::verify(trusted, &token, self.clock.latest()).await?;
+        let verified = verify::verify(trusted, self.door, &token, self.clock.latest()).await?;
         let verified = Arc::new(verified);
         self.verified.insert(digest, Arc::clone(&verified)).await;
         Ok(verified)

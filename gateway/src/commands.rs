@@ -3,12 +3,15 @@
 //! Exit codes: 0 done · 1 failed, or the log is broken · 2 a policy test failed ·
 //! 3 the log is intact and nothing kept outside covers it · 64 wrong usage.
 
+mod approvals;
+mod client;
 mod config;
 mod custody;
 mod doctor;
 mod init;
 mod log;
 mod policy;
+mod reviewers;
 mod serve;
 
 use std::path::PathBuf;
@@ -56,6 +59,18 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Ask how approvals stand, give them, use them
+    #[command(subcommand)]
+    Approvals(approvals::ApprovalsVerb),
+    /// See what was deleted and until when Azure keeps it; take it back
+    #[command(subcommand)]
+    Deletions(reviewers::DeletionsVerb),
+    /// Stop an identity now, or let it go on
+    #[command(subcommand)]
+    Principals(reviewers::PrincipalsVerb),
+    /// Freeze destruction everywhere, or lift the freeze
+    #[command(subcommand)]
+    Incident(reviewers::IncidentVerb),
     /// Check, test and evaluate policy; works without a network
     #[command(subcommand)]
     Policy(policy::PolicyVerb),
@@ -81,6 +96,10 @@ pub(crate) fn run() -> ExitCode {
         Verb::Custody(verb) => custody::run(verb),
         Verb::Init(arguments) => init::run(&arguments),
         Verb::Doctor { config } => doctor::run(&config),
+        Verb::Approvals(verb) => approvals::run(verb),
+        Verb::Deletions(verb) => reviewers::deletions(verb),
+        Verb::Principals(verb) => reviewers::principals(verb),
+        Verb::Incident(verb) => reviewers::incident(verb),
         Verb::Policy(verb) => policy::run(verb),
         Verb::Log(verb) => log::run(verb),
     };

@@ -4,12 +4,14 @@
 //! reported at once with its line and what to do. A section is read with unknown
 //! settings refused: a misspelt guard must not be a guard that is off.
 
+pub(crate) mod approvals;
 pub(crate) mod duration;
 pub(crate) mod file;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
 pub(crate) mod issuers;
 pub(crate) mod limits;
+pub(crate) mod notify;
 pub(crate) mod problems;
 pub(crate) mod source;
 pub(crate) mod upstream;
@@ -20,11 +22,13 @@ use std::time::Duration;
 
 use url::Url;
 
+pub(crate) use approvals::Approvals;
 pub(crate) use problems::{Problem, Problems};
 
 use file::ConfigFile;
 use issuers::Issuer;
 use limits::Limits;
+use notify::Notify;
 use source::Source;
 use upstream::Upstream;
 
@@ -53,6 +57,12 @@ pub(crate) struct Config {
     pub(crate) custody: Custody,
     /// What is read from Azure before a change is judged.
     pub(crate) facts: Facts,
+    /// The console door; without one nobody can approve.
+    pub(crate) console: Option<Console>,
+    /// Who may approve and stop, and how freshly they have to have signed in.
+    pub(crate) approvals: Approvals,
+    /// Who is told of approvals, quarantine and the freeze.
+    pub(crate) notify: Vec<Notify>,
     /// `sha256:…` of the file as read: what a record names.
     pub(crate) digest: String,
     /// The file's text, kept beside the log by its digest. Holds references to
@@ -142,6 +152,14 @@ pub(crate) struct Policy {
     pub(crate) threads: usize,
     /// Whether changes of the folder are picked up while running.
     pub(crate) watch: bool,
+}
+
+/// The door where approvals are given.
+pub(crate) struct Console {
+    /// Origin under which it is reached, without a trailing slash.
+    pub(crate) url: String,
+    /// Its address.
+    pub(crate) address: SocketAddr,
 }
 
 /// The SQLite store.

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use keys::{KeyError, SealingKeys};
+use keys::{KeyError, Purpose, SealingKeys};
 
 /// Path under which handles are polled.
 pub(crate) const PREFIX: &str = "/_vaultgate/op/";
@@ -98,8 +98,18 @@ impl Custody {
     /// Seals a handle into text that fits into a URL.
     pub(crate) fn seal(&self, handle: &Handle) -> Option<String> {
         let plain = serde_json::to_vec(handle).ok()?;
-        let sealed = self.keys.seal(plain)?;
+        let sealed = self.keys.seal(Purpose::Handle, plain)?;
         Some(format!("{MARK}{}", URL_SAFE_NO_PAD.encode(sealed)))
+    }
+
+    /// Seals the body of a request that waits for approval.
+    pub(crate) fn seal_body(&self, plain: Vec<u8>) -> Option<Vec<u8>> {
+        self.keys.seal(Purpose::Body, plain)
+    }
+
+    /// Opens a body that was sealed by [`Custody::seal_body`].
+    pub(crate) fn open_body(&self, sealed: Vec<u8>) -> Option<Vec<u8>> {
+        self.keys.open_sealed(Purpose::Body, sealed)
     }
 
     /// Opens a handle; anything that this gateway did not seal is unknown.
@@ -111,7 +121,10 @@ impl Custody {
         let sealed = URL_SAFE_NO_PAD
             .decode(sealed)
             .map_err(|_| HandleError::Unknown)?;
-        let plain = self.keys.open_sealed(sealed).ok_or(HandleError::Unknown)?;
+        let plain = self
+            .keys
+            .open_sealed(Purpose::Handle, sealed)
+            .ok_or(HandleError::Unknown)?;
         let handle: Handle = serde_json::from_slice(&plain).map_err(|_| HandleError::Unknown)?;
         if handle.expires <= now {
             return Err(HandleError::Expired(handle.expires));

@@ -12,6 +12,8 @@ mod serving;
 
 mod listener;
 
+mod console;
+
 mod api;
 mod pipeline;
 
@@ -25,10 +27,15 @@ mod activity;
 mod address;
 mod admit;
 mod anchor;
+mod approvals;
 mod authn;
+mod deletions;
+mod incident;
+mod notices;
 mod observer;
 mod permit;
 mod policy_source;
+mod quarantine;
 mod recorder;
 
 mod outbound;

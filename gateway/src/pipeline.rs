@@ -4,37 +4,44 @@
 //! recorded once and rendered once. Nothing reaches Azure but through a `Permit`,
 //! which only a durable record can issue.
 
-mod admission;
+pub(crate) mod admission;
+pub(crate) mod approval;
 pub(crate) mod arrival;
 mod asked;
-mod body;
+pub(crate) mod body;
 mod claim;
 mod conclude;
-mod framing;
+mod destroyed;
+pub(crate) mod framing;
 mod input;
 mod judge;
 mod preflight;
 mod refuse;
-mod trail;
+pub(crate) mod trail;
 
 use std::sync::Arc;
 
 use http::Request;
 use hyper::body::Incoming;
-use vaultgate_pdp::Evaluator;
+use vaultgate_pdp::{Evaluator, Principal};
 
 use crate::activity::Activity;
 use crate::admit::Admission;
 use crate::api::Route;
+use crate::approvals::Approvals;
 use crate::authn::Authenticator;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::custody::Custody;
 use crate::custody::watch::Watcher;
+use crate::deletions::Deletions;
 use crate::facts::Facts;
 use crate::idempotency::Idempotency;
+use crate::incident::Incident;
 use crate::listener::{Answer, Peer};
+use crate::notices::Notices;
 use crate::policy_source::PolicySource;
+use crate::quarantine::Quarantine;
 use crate::recorder::Recorder;
 use crate::refusal::Refusal;
 use crate::store::Store;
@@ -42,6 +49,7 @@ use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
 
 use arrival::Arrival;
+use asked::Asked;
 use judge::Recorded;
 use trail::Trail;
 
@@ -59,6 +67,11 @@ pub(crate) struct Pipeline {
     pub(crate) evaluator: Evaluator,
     pub(crate) recorder: Recorder,
     pub(crate) idempotency: Idempotency,
+    pub(crate) approvals: Approvals,
+    pub(crate) deletions: Deletions,
+    pub(crate) quarantine: Quarantine,
+    pub(crate) incident: Incident,
+    pub(crate) notices: Notices,
     pub(crate) custody: Arc<Custody>,
     pub(crate) watcher: Watcher,
     pub(crate) upstream: Upstream,
@@ -111,24 +124,52 @@ impl Pipeline {
         if preflight::is_dry_run(arrival)? {
             return self.dry_run(arrival, &caller, &asked, trail).await;
         }
+        self.carry_out(arrival, &caller, asked, trail).await
+    }
+
+    /// One request that is understood, from its limits to Azure's answer.
+    async fn carry_out(
+        &self,
+        arrival: &Arrival,
+        caller: &Arc<Principal>,
+        asked: Asked,
+        trail: &mut Trail,
+    ) -> Result<Answer, Box<Refusal>> {
         // How often, and whether Azure and the gateway have what it takes.
-        self.admit(&caller, &asked)?;
+        self.admit(caller, &asked)?;
+        // The approval that it shows, if it shows one.
+        let presented = self.presented(arrival, caller).await?;
         // One policy for the whole request.
         let policy = self.policies.current();
         // What Azure says of the resource before the change; held until it is done.
         let gathered = self.gather(&asked, trail).await?;
-        self.still_authenticated(trail)?;
+        self.still_welcome(trail)?;
         let settled = asked.settle(&gathered.before);
+        self.not_frozen(settled.class)?;
         // Counters include what is in flight: two requests cannot spend one budget.
-        let (activity, reservation) = self.reserve(&caller, &asked, &settled);
+        let (activity, reservation) = self.reserve(caller, &asked, &settled);
         // May they. Never errs: a fault of the policy is a denial.
+        let shown = presented.as_ref().map(approval::as_input);
         let input = self.input(
-            arrival, &caller, &asked, &gathered, &settled, &activity, false,
+            arrival,
+            caller,
+            &asked,
+            &gathered,
+            &settled,
+            &activity,
+            shown.as_ref(),
+            false,
         );
         let decision = self.judge(&policy, &input).await;
+        // What policy wants from other people first, or has been given.
+        let standing = self
+            .standing(
+                arrival, caller, &asked, &gathered, &settled, &decision, &policy, presented, trail,
+            )
+            .await?;
         // Was this very request sent before: the caller then gets its reply.
         let claim = self
-            .claim(arrival, &caller, &asked, &decision, trail)
+            .claim(arrival, caller, &asked, &decision, &standing, trail)
             .await?;
         // Durable, or nothing happens. Denials and replays leave here.
         let request = asked.upstream_request(arrival, gathered.etag.as_deref());
@@ -139,7 +180,7 @@ impl Pipeline {
             reads: &gathered.reads,
         };
         let recorded = self
-            .record(&asked, judged, claim, request, reservation, trail)
+            .record(&asked, judged, standing, claim, request, reservation, trail)
             .await?;
         let (permit, ticket) = match recorded {
             Recorded::Reply(answer) => return Ok(answer),
@@ -147,8 +188,12 @@ impl Pipeline {
         };
         // The credential is injected in there, and only there.
         let result = self.upstream.forward(permit).await;
+        let destroyed = self.destroyed(caller, &asked, &gathered, &settled, &result, trail);
         drop(gathered.lease);
-        self.conclude(&caller, &asked, &settled, result, ticket, trail)
-            .await
+        let answer = self
+            .conclude(caller, &asked, &settled, result, ticket, trail)
+            .await;
+        self.note_destroyed(destroyed).await;
+        answer
     }
 }

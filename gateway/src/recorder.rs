@@ -162,6 +162,78 @@ pub(crate) struct DecisionRecord<'r> {
     pub(crate) refusal: Option<RefusalNote>,
     /// The decision whose stored reply is given instead of a new effect.
     pub(crate) replayed_of: Option<Uuid>,
+    /// The approval that was asked for, used or refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) approval: Option<ApprovalNote>,
+}
+
+/// An approval, as records tell it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ApprovalNote {
+    /// What the record's own decision does with it: `asked`, `used`, `void`, `refused`; in a
+    /// record of the approval alone its state.
+    pub(crate) event: &'static str,
+    /// Its id.
+    pub(crate) id: Uuid,
+    /// The digest that binds it.
+    pub(crate) digest: String,
+    /// Its state.
+    pub(crate) state: &'static str,
+    /// The decision that asked for it.
+    pub(crate) asked_by: Uuid,
+    /// The bundle that asked for it: the record's own `policy` is the one of now.
+    pub(crate) asked_under: Asked,
+    /// Until when it holds.
+    pub(crate) expires: String,
+    /// Who has consented.
+    pub(crate) approvers: Vec<Consent>,
+}
+
+impl ApprovalNote {
+    /// The note of a decision that `sends` its request, or does not after all.
+    pub(crate) fn of(mut self, sends: bool) -> ApprovalNote {
+        if !sends && self.event == "used" {
+            self.event = "shown";
+        }
+        self
+    }
+}
+
+/// A bundle by digest and revision.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Asked {
+    /// Digest.
+    pub(crate) bundle: String,
+    /// Revision that it names itself.
+    pub(crate) revision: String,
+}
+
+/// One person's consent.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Consent {
+    /// The person.
+    pub(crate) person: String,
+    /// Issuer of the token that proved it.
+    pub(crate) issuer: String,
+    /// Subject at that issuer.
+    pub(crate) subject: String,
+    /// When.
+    pub(crate) at: String,
+}
+
+/// Something that happened to an approval beside decisions.
+#[derive(Serialize)]
+pub(crate) struct ApprovalEvent<'r> {
+    /// `approve`, `reject`, `veto`, `void` or `expire`.
+    pub(crate) event: &'static str,
+    /// The approval after it.
+    pub(crate) approval: ApprovalNote,
+    /// Who did it; none when the gateway did.
+    pub(crate) principal: Option<&'r vaultgate_pdp::Principal>,
+    /// Which token proved who it was.
+    pub(crate) token: Option<&'r TokenNote>,
+    /// Why, in their words.
+    pub(crate) why: &'r str,
 }
 
 /// The input inside the record, or its digest when it is too long for a leaf.

@@ -12,8 +12,9 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 use serde::Serialize;
 use uuid::Uuid;
-use vaultgate_pdp::{Decision, Obligation};
+use vaultgate_pdp::Decision;
 
+use crate::approvals::Summary;
 use crate::listener::Answer;
 use crate::recorder::RefusalNote;
 
@@ -69,6 +70,8 @@ pub(crate) struct Refusal {
     pub(crate) hint: Option<String>,
     /// The policy reasons, when policy refused.
     pub(crate) reasons: Vec<PolicyReason>,
+    /// The approval that the request waits for.
+    pub(crate) approval: Option<Summary>,
     /// When to come back.
     pub(crate) retry_after: Option<Duration>,
     /// Challenge for a caller without a usable token.
@@ -105,6 +108,7 @@ impl Refusal {
             message: message.into(),
             hint: None,
             reasons: Vec::new(),
+            approval: None,
             retry_after: None,
             challenge: None,
             close: false,
@@ -147,29 +151,6 @@ impl Refusal {
         };
         let mut refusal = Refusal::new(reason, StatusCode::FORBIDDEN, Verdict::Deny, message);
         refusal.reasons = reasons;
-        refusal
-    }
-
-    /// What policy allows only once its obligations are met. This gateway can meet
-    /// none yet, and one that is not met refuses: it is never let off.
-    pub(crate) fn owing(decision: &Decision) -> Refusal {
-        let asked = decision
-            .obligations
-            .iter()
-            .map(|Obligation::Approval(approval)| {
-                format!("{} of {}", approval.quorum, approval.from.join(", "))
-            });
-        let asked = asked.collect::<Vec<_>>().join(" and ");
-        let mut refusal = Refusal::new(
-            "approval-required",
-            StatusCode::FORBIDDEN,
-            Verdict::Approval,
-            format!("policy allows this only when approved by {asked}"),
-        );
-        refusal.hint = Some(
-            "this version takes no approvals: ask the owners of the policy for a rule without one"
-                .into(),
-        );
         refusal
     }
 
@@ -226,6 +207,7 @@ impl Refusal {
                         reason: self.reason,
                         rules: self.reasons.iter().filter_map(|r| r.rule.clone()).collect(),
                         hint: self.hint.clone(),
+                        approval: self.approval.as_ref(),
                         retry_after_seconds: self.retry_after.map(|after| after.as_secs().max(1)),
                     },
                 }],
@@ -268,7 +250,7 @@ struct ErrorObject<'r> {
     message: String,
     target: Option<&'r str>,
     details: Vec<Detail>,
-    additional_info: Vec<AdditionalInfo>,
+    additional_info: Vec<AdditionalInfo<'r>>,
 }
 
 #[derive(Serialize)]
@@ -278,20 +260,22 @@ struct Detail {
 }
 
 #[derive(Serialize)]
-struct AdditionalInfo {
+struct AdditionalInfo<'r> {
     #[serde(rename = "type")]
     kind: &'static str,
-    info: Info,
+    info: Info<'r>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Info {
+struct Info<'r> {
     decision_id: Option<Uuid>,
     reason: &'static str,
     rules: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approval: Option<&'r Summary>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_seconds: Option<u64>,
 }

@@ -23,19 +23,25 @@ use vaultgate_pdp::Evaluator;
 
 use crate::activity::Activity;
 use crate::admit::{Admission, ConnectionCaps, RefusalLedger};
+use crate::approvals::Approvals;
 use crate::authn::Authenticator;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::console::Console;
 use crate::custody::Custody;
 use crate::custody::watch::Watcher;
+use crate::deletions::Deletions;
 use crate::facts::Facts;
 use crate::facts::estate::{Estate, Inventory};
 use crate::idempotency::Idempotency;
+use crate::incident::Incident;
 use crate::listener::Tls;
+use crate::notices::Notices;
 use crate::observer::Observer;
 use crate::outbound::Outbound;
 use crate::pipeline::Pipeline;
 use crate::policy_source::PolicySource;
+use crate::quarantine::{self, Quarantine};
 use crate::recorder::Recorder;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -44,6 +50,8 @@ use crate::{anchor, authn};
 
 pub(crate) use checks::{open_log, preflight, publish_key};
 
+/// Records that a first start itself writes, at most.
+const OWN_RECORDS: u64 = 4;
 /// How often counts are written, limits tidied and counters saved.
 const HOUSEKEEPING: Duration = Duration::from_secs(20);
 
@@ -95,17 +103,19 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
         clock.clone(),
         config.custody.watch_every,
     );
-    let open = recovery::replay(&config.log.dir, log.size(), &store, &activity).await?;
+    let approvals = Approvals::new(store.clone(), &config.approvals, clock.clone());
+    let left = recovery::replay(&config.log.dir, log.size(), &store, &activity).await?;
     let recovery = recovery::Recovery {
         observer: &observer,
         recorder: &recorder,
         idempotency: &idempotency,
+        approvals: &approvals,
         watcher: &watcher,
         metrics: &metrics,
         clock: &clock,
         authority: upstream.host(),
     };
-    recovery.reconcile(open).await;
+    recovery.reconcile(left).await;
     recovery.release_keys(&config.log.dir).await;
 
     let estate = Arc::new(Estate::default());
@@ -118,7 +128,31 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
         subscriptions: config.facts.estate_subscriptions.clone(),
         authority: upstream.host().to_owned(),
     };
+    let (quarantine, incident) = if store.healthy() {
+        let quarantine = Quarantine::open(store.clone()).await;
+        let incident = Incident::open(store.clone()).await;
+        (quarantine?, incident?)
+    } else {
+        let quarantine = Quarantine::blind(store.clone());
+        (quarantine, Incident::blind(store.clone()))
+    };
+    if store.created() && log.size() > OWN_RECORDS && config.console.is_some() {
+        let why =
+            "the store is new beside an older log: who was stopped, and what was frozen, is lost";
+        incident
+            .begin("gateway".into(), why.into(), clock.now())
+            .await?;
+        tracing::error!("destruction is frozen until reviewers lift it: {why}");
+    }
+    let extra_ca = config.upstream.extra_ca.as_deref();
+    let outbox = &config.approvals.outbox;
+    let (notices, courier) = Notices::open(outbox, &config.notify, extra_ca, &clock)?;
     let pipeline = Arc::new(Pipeline {
+        notices,
+        deletions: Deletions::new(store.clone()),
+        approvals,
+        quarantine,
+        incident,
         authn: Authenticator::new(&config.issuers, outbound.with_local_http(), clock.clone()),
         admission,
         evaluator: Evaluator::start(config.policy.threads, limits),
@@ -142,6 +176,8 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
     tokio::spawn(inventory.run(stop.clone()));
     tokio::spawn(watcher.run(stop.clone()));
     tokio::spawn(housekeeping(Arc::clone(&pipeline), stop.clone()));
+    let told = courier.map(|courier| tokio::spawn(courier.run(stop.clone())));
+    tokio::spawn(follow(Arc::clone(&pipeline), stop.clone()));
     if config.policy.watch {
         let policies = Arc::clone(&pipeline.policies);
         tokio::spawn(policies.watch(recorder.clone(), stop.clone()));
@@ -156,9 +192,18 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
     let warm = Arc::clone(&pipeline);
     tokio::spawn(async move { warm.authn.warm().await });
     doors.announce(&config)?;
-    doors.run(Arc::clone(&pipeline), tls, caps, stop).await;
+    let console = config
+        .console
+        .as_ref()
+        .map(|door| Arc::new(Console::new(Arc::clone(&pipeline), door.url.clone())));
+    doors
+        .run(Arc::clone(&pipeline), console, tls, caps, stop)
+        .await;
     farewell(&pipeline, &recorder).await;
     let _ = anchored.await;
+    if let Some(told) = told {
+        let _ = told.await;
+    }
     let closed = tokio::task::spawn_blocking(move || log.close()).await?;
     closed.context("the decision log was not closed cleanly")?;
     pipeline.store.close().await;
@@ -200,7 +245,7 @@ async fn open_store(
 ) -> anyhow::Result<Store> {
     match Store::open(&config.store.path).await {
         Ok(store) => {
-            if store.created() && log.size() > 4 {
+            if store.created() && log.size() > OWN_RECORDS {
                 tracing::error!("the store is new beside an older log: stored replies are lost");
             }
             if let Err(error) = store.keep_room().await {
@@ -213,6 +258,24 @@ async fn open_store(
             Ok(Store::lost(&error))
         }
         Err(error) => Err(error).context("the store cannot be opened"),
+    }
+}
+
+/// Follows what other replicas write: who is stopped, what is frozen.
+async fn follow(pipeline: Arc<Pipeline>, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(quarantine::REFRESH) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        // What is known goes on holding while the store cannot be read, and changes are
+        // refused meanwhile.
+        if let Err(error) = pipeline.quarantine.refresh().await {
+            tracing::debug!(%error, "the quarantine was not read again");
+        }
+        if let Err(error) = pipeline.incident.refresh().await {
+            tracing::debug!(%error, "the freeze was not read again");
+        }
     }
 }
 
@@ -238,6 +301,10 @@ async fn housekeeping(pipeline: Arc<Pipeline>, mut stop: watch::Receiver<bool>) 
         }
         if let Err(error) = pipeline.idempotency.sweep(pipeline.clock.earliest()).await {
             tracing::warn!(%error, "expired keys were not removed");
+        }
+        pipeline.end_approvals().await;
+        if let Err(error) = pipeline.deletions.sweep(pipeline.clock.earliest()).await {
+            tracing::warn!(%error, "old deletions were not forgotten");
         }
     }
 }

@@ -9,6 +9,10 @@ role_classes := {
 	"operator": {"read", "validate", "snapshot", "restore"},
 	"agent": {"read", "validate", "snapshot"},
 	"flow": {"read", "validate", "snapshot"},
+	"custodian": {
+		"read", "validate", "snapshot", "restore", "undelete", "protect", "configure",
+		"cancel", "weaken", "delete", "guard", "disclose", "move",
+	},
 }
 
 # The names under which the principal can be bound.

@@ -200,6 +200,10 @@ class World:
             "PROD": PROD,
             "POLICIES": pathlib.Path(policies or REPOSITORY / "policies").resolve(),
         }
+        if "@CONSOLE_PORT@" in extra:
+            console = free_port()
+            extra = extra.replace("@CONSOLE_PORT@", str(console))
+            self.env["VAULTGATE_CONSOLE_URL"] = f"https://localhost:{console}"
         text = (REPOSITORY / "tests/data/gateway.toml").read_text(encoding="utf-8")
         for name, value in values.items():
             text = text.replace(f"@{name}@", str(value))

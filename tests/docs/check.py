@@ -42,9 +42,11 @@ DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"
 # Documents of which only links and plain fences are looked at, as long as they have no
 # console of their own.
 LINKED = [*(REPOSITORY / name for name in ("ARCHITECTURE.md", "policies/README.md"))]
+# The door where approvals are given.
+CONSOLE = (REPOSITORY / "tests/data/console.toml").read_text(encoding="utf-8")
 EXEMPT = "not verified here"
 ELSEWHERE = re.compile(r"(cargo demo|tests/run)( |$)")
-PERSONAS = "operator reader agent flow approver-a approver-b soc stranger".split()
+PERSONAS = "operator custodian reader agent flow approver-a approver-b soc stranger".split()
 # Longest time for one command.
 PATIENCE = 60
 KNOWN = {"console", "rego", "toml", "json", "python", "text", "sh", "ini"}
@@ -316,9 +318,10 @@ def check_links(path):
 CODE = r'"([a-z0-9]+(?:-[a-z0-9]+)*)"'
 SOURCES = [
     # Enumerations with a code for each variant.
-    rf"(?:ReasonCode|Failure|LimitName|FaultCode)::\w+(?:\([^)]*\))?\s*=>\s*{CODE}",
+    rf"(?:ReasonCode|Failure|LimitName|FaultCode|Ineligible)::\w+(?:\([^)]*\))?\s*=>\s*{CODE}",
     # Refusals that a step makes.
-    rf"(?:Refusal::new|unavailable|closing|conflict|refuse)\(\s*{CODE}\s*,",
+    rf"(?:Refusal::new|unavailable|closing|conflict|refuse|refused)\(\s*{CODE}\s*,",
+    rf"\.reason = {CODE};",
     # Pairs of a code and what is said with it.
     rf"=>\s*\(\s*{CODE}\s*,",
 ]
@@ -417,7 +420,7 @@ def live(parts, folder, tally, go_on):
     place = folder / "work"
     place.mkdir()
     started = []
-    begin = lambda: started.append(world.World.start(time_scale=20.0))  # noqa: E731
+    begin = lambda: started.append(world.World.start(extra=CONSOLE, time_scale=20.0))  # noqa: E731
     if not tally.check(f"{parts[0].document.name}: a gateway to run it with", begin):
         return
     with started[0] as running:

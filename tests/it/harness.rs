@@ -55,6 +55,16 @@ pub(crate) struct Setup {
     pub(crate) replace: Vec<(String, String)>,
 }
 
+impl Setup {
+    /// The same with a console door and reviewers.
+    pub(crate) fn with_console(mut self) -> Setup {
+        let console = include_str!("../data/console.toml");
+        let console = console.replace("@CONSOLE_PORT@", &free_port().to_string());
+        self.extra.push_str(&console);
+        self
+    }
+}
+
 /// A running pair.
 pub(crate) struct World {
     pub(crate) sim: SimHandle,
@@ -67,6 +77,8 @@ pub(crate) struct World {
 pub(crate) struct Gateway {
     pub(crate) url: String,
     pub(crate) admin: String,
+    /// Origin of the console door, where there is one.
+    pub(crate) console: Option<String>,
     pub(crate) config: PathBuf,
     child: Child,
 }
@@ -230,13 +242,15 @@ impl Gateway {
         };
         // Whoever writes into a full pipe waits: somebody has to read on.
         std::thread::spawn(move || lines.for_each(drop));
-        let field = |name: &str| {
+        let named = |name: &str| {
             let found = ready.split(' ').find_map(|part| part.strip_prefix(name));
-            found.unwrap().to_owned()
+            found.map(str::to_owned)
         };
+        let field = |name: &str| named(name).unwrap();
         Gateway {
             url: field("url="),
             admin: field("admin="),
+            console: named("console-url="),
             config: config.to_owned(),
             child,
         }

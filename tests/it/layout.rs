@@ -8,17 +8,25 @@ use std::path::{Path, PathBuf};
 
 /// Floors of the gateway's modules, top to bottom. A module imports only from
 /// floors below its own.
-const FLOORS: [&[&str]; 13] = [
+const FLOORS: [&[&str]; 14] = [
     &["commands"],
     &["serving"],
+    &["console"],
     &["pipeline"],
     &["api", "custody", "facts", "idempotency"],
     &["anchor", "observer"],
     &["refusal", "upstream"],
     &["listener", "permit", "policy_source"],
-    &["recorder"],
+    &["notices", "recorder"],
     &["admit"],
-    &["activity", "authn"],
+    &[
+        "activity",
+        "approvals",
+        "authn",
+        "deletions",
+        "incident",
+        "quarantine",
+    ],
     &["store", "outbound"],
     &["config"],
     &["address", "clock", "digest", "telemetry"],

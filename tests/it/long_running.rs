@@ -20,7 +20,7 @@ async fn started(operator: &Client) -> Answer {
     answer
 }
 
-async fn end(client: &Client, url: &str) -> Value {
+pub(crate) async fn end(client: &Client, url: &str) -> Value {
     let until = Instant::now() + PATIENCE;
     loop {
         let answer = client.get(url).await;

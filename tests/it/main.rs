@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod approvals;
 mod authorization;
 mod command_line;
 mod configuration;

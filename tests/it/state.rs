@@ -138,3 +138,31 @@ async fn without_the_store_changes_are_refused_and_reads_go_on_where_config_says
         0
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_store_widens_nothing() {
+    let mut world = World::with(Setup::default().with_console()).await;
+    let jobs = format!("{VAULT}/backupJobs?{VERSION}");
+    world
+        .persona("reader")
+        .get(&jobs)
+        .await
+        .expect(200, "allow");
+    world.gateway.kill();
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(world.folder().join(format!("store.db{suffix}")));
+    }
+    world.restart();
+    // Who was stopped is forgotten: nothing is destroyed until people have looked.
+    let target = format!("{}?{VERSION}", item("vm1"));
+    let custodian = world.persona("custodian");
+    let answer = custodian
+        .send(http::Method::DELETE, &target, None, &[])
+        .await;
+    assert_eq!(answer.reason(), "incident-freeze", "{}", answer.text());
+    world
+        .persona("reader")
+        .get(&jobs)
+        .await
+        .expect(200, "allow");
+}

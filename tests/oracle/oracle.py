@@ -19,7 +19,9 @@ What must hold:
   7  the emulator, by a parser of its own, reads every request under the operator
      identity as the operation on the resource that its decision judged, in the one
      canonical spelling, finds the same deciding members in the body, and calls nothing
-     destructive that was recorded as harmless.
+     destructive that was recorded as harmless;
+  8  what policy allows only with the consent of others was sent with an approval that was
+     used for nothing else, given by as many other people as were asked for.
 The guard identity counts where it carries a decision's id, and then as the operator.
 
 Exit codes: 0 all of it holds, 1 something does not, 2 cannot tell.
@@ -175,6 +177,8 @@ class Oracle:
         self.decisions = by_id(records, "decision", found)
         self.observations = by_id(records, "observation", found)
         self.forwarded = {}
+        # By approval, the decision that was sent with it.
+        self.approved = {}
         self.reads = 0
 
     def judge(self):
@@ -230,8 +234,32 @@ class Oracle:
             if planned.get(part) != entry.get(part):
                 said, sent = planned.get(part), entry.get(part)
                 self.wrong(entry, f"{part} is {sent!r}, seq {record['seq']} says {said!r}")
+        self.consented(entry, record)
         self.understood(entry, record)
         self.earlier(record, entry)
+
+    def consented(self, entry, record):
+        """Others agreed to this request, and to no other with it."""
+        owed = (record.get("decision") or {}).get("obligations") or []
+        approval = record.get("approval") or {}
+        operation = member(read_beside(self.log, record), "/operation") or {}
+        # The poll of an operation belongs to it.
+        if POLL.fullmatch(str(operation.get("name"))) or not owed and approval.get("event") != "used":
+            return
+        seq, own = record["seq"], approval.get("id")
+        if approval.get("event") != "used" or own is None:
+            return self.wrong(entry, f"seq {seq} owes an approval and uses none")
+        if self.approved.setdefault(own, record["id"]) != record["id"]:
+            self.wrong(entry, f"seq {seq} uses approval {own}, as did {self.approved[own]}")
+        principal = member(read_beside(self.log, record), "/principal") or {}
+        people = {one.get("person") for one in approval.get("approvers", [])}
+        acting = {(one.get("issuer"), one.get("subject")) for one in [principal, *principal.get("actors", [])]}
+        theirs = {(one.get("issuer"), one.get("subject")) for one in approval.get("approvers", [])}
+        if None in people or principal.get("person") in people or acting & theirs:
+            self.wrong(entry, f"seq {seq} was approved by who asks, or by nobody that is known")
+        wanted = max((obligation.get("quorum", 0) for obligation in owed), default=1)
+        if len(people) < wanted:
+            self.wrong(entry, f"seq {seq} was approved by {len(people)} of {wanted} people")
 
     def understood(self, entry, record):
         """The emulator read it as what was judged."""

@@ -198,6 +198,36 @@ class Logs(unittest.TestCase):
         self.assertEqual(code, 1, told)
         self.assertIn(f"a second decision {DECISION}", told)
 
+    def approved(self, people, event="used", quorum=2):
+        """The verdict when the first change owed an approval that these people gave."""
+        def change(lines):
+            record = json.loads(lines[4])
+            record["input"]["principal"] = {"issuer": "https://idp", "subject": "asker", "person": "asker"}
+            record["decision"] = {"obligations": [{"type": "approval", "quorum": quorum}]}
+            given = [{"issuer": "https://idp", "subject": name, "person": name} for name in people]
+            record["approval"] = {"event": event, "id": "a-1", "approvers": given}
+            lines[4] = json.dumps(record).encode() + b"\n"
+
+        self.lines(self.first, change)
+        return ask(HONEST, self.log)
+
+    def test_two_other_people_are_enough(self):
+        code, told = self.approved(["ann", "ben"])
+        self.assertEqual(code, 0, told)
+
+    def test_an_approval_that_nobody_gave_is_caught(self):
+        for people, event, word in ((["ann"], "used", "1 of 2"), (["ann", "ann"], "used", "1 of 2"),
+                                    (["ann", "ben"], "shown", "uses none"),
+                                    (["ann", "ben", None], "used", "nobody that is known")):
+            code, told = self.approved(people, event)
+            self.assertEqual(code, 1, told)
+            self.assertIn(word, told)
+
+    def test_an_approval_by_who_asks_is_caught(self):
+        code, told = self.approved(["ann", "ben", "asker"])
+        self.assertEqual(code, 1, told)
+        self.assertIn("by who asks", told)
+
     def test_a_long_input_is_read_beside_the_log(self):
         def beside(digest):
             def change(lines):

@@ -6,6 +6,7 @@
 mod arm;
 mod data_protection;
 mod recovery_services;
+mod state;
 mod versions;
 
 use std::collections::{BTreeSet, HashMap};
@@ -270,6 +271,20 @@ impl OperationSpec {
                 Segment::Name(_) => given.as_str(),
             })
             .collect()
+    }
+
+    /// JSON pointers of what the resource's state is made of, as far as a change rests on it.
+    /// Times, health and whatever else moves by itself are not in it.
+    pub fn state_members(&self) -> &'static [&'static str] {
+        let mut fixed = self
+            .segments
+            .iter()
+            .rev()
+            .filter_map(|segment| match segment {
+                Segment::Fixed(name) => Some(name.as_str()),
+                Segment::Name(_) => None,
+            });
+        state::members(fixed.next().unwrap_or_default())
     }
 
     /// The name given for a parameter.

@@ -111,6 +111,22 @@ impl Value {
         }
     }
 
+    /// The value with the members of every object in the order of their names.
+    fn sorted(&self) -> Value {
+        match self {
+            Value::Array(elements) => Value::Array(elements.iter().map(Value::sorted).collect()),
+            Value::Object(members) => {
+                let mut members: Vec<_> = members
+                    .iter()
+                    .map(|(name, value)| (name.clone(), value.sorted()))
+                    .collect();
+                members.sort_by(|(one, _), (other, _)| one.cmp(other));
+                Value::Object(members)
+            }
+            plain => plain.clone(),
+        }
+    }
+
     fn write(&self, out: &mut String) {
         match self {
             Value::Null => out.push_str("null"),
@@ -200,6 +216,14 @@ impl Document {
         out.into_bytes()
     }
 
+    /// The document in one spelling whatever order its members came in: two requests that
+    /// say the same have the same bytes here, and numbers still differ by their text.
+    pub fn sorted_bytes(&self) -> Vec<u8> {
+        let mut out = String::new();
+        self.root.sorted().write(&mut out);
+        out.into_bytes()
+    }
+
     /// The document for policy.
     pub fn to_value(&self) -> serde_json::Value {
         self.root.to_serde()
@@ -265,6 +289,17 @@ mod tests {
             written,
             "{\"z\":1.10,\"a\":[9007199254740993,-0,1e3],\"s\":\"é😀\"}"
         );
+    }
+
+    #[test]
+    fn the_order_of_members_is_no_difference_and_the_text_of_numbers_is() {
+        let sorted = |text: &str| Document::parse(text.as_bytes()).unwrap().sorted_bytes();
+        assert_eq!(
+            sorted(r#"{"b":[{"y":1,"x":2}],"a":null}"#),
+            sorted(r#"{"a":null,"b":[{"x":2,"y":1}]}"#)
+        );
+        assert_ne!(sorted(r#"{"a":[1,2]}"#), sorted(r#"{"a":[2,1]}"#));
+        assert_ne!(sorted(r#"{"a":1}"#), sorted(r#"{"a":1.0}"#));
     }
 
     proptest! {

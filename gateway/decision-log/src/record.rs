@@ -36,6 +36,12 @@ pub enum Kind {
     Unauthenticated,
     /// The gateway's own reads.
     Observation,
+    /// An approval asked for, given, taken back or void.
+    Approval,
+    /// An identity that is stopped, or no longer.
+    Quarantine,
+    /// Destruction frozen everywhere, or no longer.
+    Incident,
     /// A policy bundle activated or rejected.
     Policy,
     /// A configuration taken into use.
@@ -54,6 +60,9 @@ impl Kind {
             Kind::Refusal => "refusal",
             Kind::Unauthenticated => "unauthenticated",
             Kind::Observation => "observation",
+            Kind::Approval => "approval",
+            Kind::Quarantine => "quarantine",
+            Kind::Incident => "incident",
             Kind::Policy => "policy",
             Kind::Config => "config",
             Kind::Lifecycle => "lifecycle",

@@ -17,7 +17,7 @@ use super::claims::{Signed, timestamp};
 use super::compact::Compact;
 use super::keys::KeyName;
 use super::refused::{AuthnError, Failure, Signer};
-use super::{Trusted, entra, principal};
+use super::{Door, Trusted, entra, principal};
 use crate::config::issuers::{Issuer, media_type, trimmed};
 
 /// A token that was verified, with what is checked again at each use.
@@ -97,6 +97,7 @@ impl Times {
 /// Verifies a token that names this issuer.
 pub(super) async fn verify(
     trusted: &Arc<Trusted>,
+    door: Door,
     token: &Compact<'_>,
     now: Timestamp,
 ) -> Result<Verified, AuthnError> {
@@ -116,7 +117,7 @@ pub(super) async fn verify(
     if !good.unwrap_or(false) {
         return Err(Failure::Signature.into());
     }
-    let judged = judge(issuer, token, now);
+    let judged = judge(issuer, door, token, now);
     let (principal, token_id, times, confirmation) =
         judged.map_err(|failure| AuthnError::signed(failure, Signer::of(&issuer.name, token)))?;
     Ok(Verified {
@@ -133,9 +134,18 @@ pub(super) async fn verify(
 type Judged = (Principal, Option<String>, Times, Confirmation);
 
 /// The claims of a token whose signature is good.
-fn judge(issuer: &Issuer, token: &Compact<'_>, now: Timestamp) -> Result<Judged, Failure> {
+fn judge(
+    issuer: &Issuer,
+    door: Door,
+    token: &Compact<'_>,
+    now: Timestamp,
+) -> Result<Judged, Failure> {
     let claims = Signed(&token.claims);
-    audience(issuer, claims)?;
+    audience(issuer, door, claims)?;
+    // Nobody approves through another, whoever vouches for the chain.
+    if door == Door::Console && claims.has("act") {
+        return Err(Failure::Actor);
+    }
     let times = times(issuer, claims, now)?;
     identity_token(token, claims)?;
     if let Some(tenant) = &issuer.entra {
@@ -171,7 +181,7 @@ fn identity_token(token: &Compact<'_>, claims: Signed<'_>) -> Result<(), Failure
     }
 }
 
-fn audience(issuer: &Issuer, claims: Signed<'_>) -> Result<(), Failure> {
+fn audience(issuer: &Issuer, door: Door, claims: Signed<'_>) -> Result<(), Failure> {
     let wrong = || Failure::ClaimType("aud".into());
     let named: Vec<&str> = match claims.0.get("aud") {
         None => return Err(Failure::ClaimMissing("aud".into())),
@@ -188,7 +198,11 @@ fn audience(issuer: &Issuer, claims: Signed<'_>) -> Result<(), Failure> {
             .any(|one| wanted.iter().any(|own| own == trimmed(one)))
     };
     // A token that could approve does not act as well, even if it names both.
-    match any(&issuer.audiences) && !any(&issuer.console_audiences) {
+    let (own, other) = match door {
+        Door::Data => (&issuer.audiences, &issuer.console_audiences),
+        Door::Console => (&issuer.console_audiences, &issuer.audiences),
+    };
+    match any(own) && !any(other) {
         true => Ok(()),
         false => Err(Failure::Audience),
     }

@@ -10,20 +10,33 @@ use serde::Deserialize;
 use url::Url;
 use vaultgate_decision_log::note::is_name;
 
+use super::approvals::ApprovalsFile;
 use super::duration::Written;
 use super::issuers::IssuerFile;
 use super::limits::LimitsFile;
+use super::notify::NotifyFile;
 use super::source::Source;
 use super::upstream::UpstreamFile;
-use super::{Config, Custody, Facts, Gateway, Listener, Log, Policy, Problems, Store};
+use super::{Config, Console, Custody, Facts, Gateway, Listener, Log, Policy, Problems, Store};
 
 /// Least space that can be kept for restores, bytes: two of the longest records.
 const LEAST_EMERGENCY: u64 = 128 << 10;
 
 /// Every top-level table of the file.
-pub(crate) const SECTIONS: [&str; 10] = [
-    "gateway", "listener", "issuer", "azure", "log", "policy", "store", "limits", "custody",
+pub(crate) const SECTIONS: [&str; 13] = [
+    "gateway",
+    "listener",
+    "issuer",
+    "azure",
+    "log",
+    "policy",
+    "store",
+    "limits",
+    "custody",
     "facts",
+    "console",
+    "approvals",
+    "notify",
 ];
 
 /// The file, each section read on its own so that one mistake does not hide another.
@@ -38,6 +51,9 @@ pub(crate) struct ConfigFile {
     limits: LimitsFile,
     custody: CustodyFile,
     facts: FactsFile,
+    console: ConsoleFile,
+    approvals: ApprovalsFile,
+    notify: Vec<NotifyFile>,
 }
 
 #[derive(Deserialize)]
@@ -142,8 +158,19 @@ pub(crate) struct FactsFile {
     estate_subscriptions: Vec<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ConsoleFile {
+    url: Option<String>,
+    #[serde(default = "console_address")]
+    address: SocketAddr,
+}
+
 fn data_address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 8443))
+}
+fn console_address() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8444))
 }
 fn admin_address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 8445))
@@ -207,6 +234,9 @@ impl ConfigFile {
         let limits = source.section("limits", problems);
         let custody = source.section("custody", problems);
         let facts = source.section("facts", problems);
+        let console = source.section("console", problems);
+        let approvals = source.section("approvals", problems);
+        let notify: Vec<Option<NotifyFile>> = source.array("notify", problems);
         Some(ConfigFile {
             gateway: gateway?,
             listener: listener?,
@@ -218,6 +248,9 @@ impl ConfigFile {
             limits: limits?,
             custody: custody?,
             facts: facts?,
+            console: console?,
+            approvals: approvals?,
+            notify: notify.into_iter().collect::<Option<Vec<_>>>()?,
         })
     }
 
@@ -241,10 +274,19 @@ impl ConfigFile {
         // Without a pause Azure would be asked in a loop.
         some_time(self.custody.watch_every, "custody.watch_every", problems);
         let limits = self.limits.check(problems);
-        let gateway = self.gateway.check(problems);
+        let channels = self.notify.into_iter().enumerate();
+        let notify: Vec<_> = channels
+            .map(|(i, channel)| channel.check(&format!("notify[{i}]"), base, problems))
+            .collect();
+        let mut gateway = self.gateway.check(problems);
         let listener = self.listener.check(base, problems);
+        let console = self.console.check(&listener, problems);
+        if let (Some(gateway), Some(console)) = (&mut gateway, &console) {
+            gateway.hosts.extend(host_of(&console.url));
+        }
         let log = self.log.check(base, problems);
         let policy = self.policy.check(base, problems);
+        let approvals = self.approvals.check(base, problems);
         Some(Config {
             gateway: gateway?,
             listener,
@@ -266,6 +308,9 @@ impl ConfigFile {
                 estate_every: self.facts.estate_every.0,
                 estate_subscriptions: self.facts.estate_subscriptions,
             },
+            console,
+            approvals,
+            notify: notify.into_iter().collect::<Option<Vec<_>>>()?,
             digest: crate::digest::sha256(text.as_bytes()),
             text: text.to_owned(),
         })
@@ -306,8 +351,7 @@ impl GatewayFile {
                 );
             }
         }
-        let own = url::Url::parse(&public_url).ok();
-        hosts.extend(own.and_then(|url| url.host_str().map(str::to_owned)));
+        hosts.extend(host_of(&public_url));
         Some(Gateway {
             public_url,
             hosts,
@@ -454,6 +498,31 @@ impl PolicyFile {
             watch: self.watch,
         })
     }
+}
+
+impl ConsoleFile {
+    /// The console door; none without a name of its own.
+    fn check(self, listener: &Listener, problems: &mut Problems) -> Option<Console> {
+        let url = https_origin(self.url.as_deref()?, "console.url", problems)?;
+        let taken = [listener.data, listener.admin].contains(&self.address);
+        if taken && self.address.port() != 0 {
+            problems.add(
+                "console.address",
+                format!("`{}` is another door's address too", self.address),
+                "approvals need a door of their own",
+            );
+        }
+        Some(Console {
+            url,
+            address: self.address,
+        })
+    }
+}
+
+/// The host name of an origin.
+fn host_of(origin: &str) -> Option<String> {
+    let url = Url::parse(origin).ok()?;
+    url.host_str().map(str::to_owned)
 }
 
 /// An https origin without path or trailing slash.

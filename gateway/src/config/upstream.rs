@@ -350,7 +350,8 @@ impl IdentityFile {
                     need("client_id", self.client_id),
                 );
                 let secret = need("secret", self.secret);
-                let secret = secret.and_then(|text| secret_ref(&text, key, base, problems));
+                let secret = secret
+                    .and_then(|text| secret_ref(&text, &format!("{key}.secret"), base, problems));
                 Some(Identity::ClientSecret {
                     tenant: tenant?,
                     client_id: client_id?,
@@ -376,14 +377,18 @@ impl IdentityFile {
 
 /// A reference to a secret. A secret itself in the file is refused: configurations
 /// are kept by digest beside the log.
-fn secret_ref(text: &str, key: &str, base: &Path, problems: &mut Problems) -> Option<SecretRef> {
-    let key = format!("{key}.secret");
+pub(super) fn secret_ref(
+    text: &str,
+    key: &str,
+    base: &Path,
+    problems: &mut Problems,
+) -> Option<SecretRef> {
     match text.split_once(':') {
         Some(("file", path)) => {
             let path = base.join(path);
             if let Err(error) = std::fs::metadata(&path) {
                 let message = format!("cannot read `{}`: {error}", path.display());
-                problems.add(&key, message, "write the secret into that file, mode 0600");
+                problems.add(key, message, "write the secret into that file, mode 0600");
                 return None;
             }
             Some(SecretRef::File(path))
@@ -402,7 +407,7 @@ fn secret_ref(text: &str, key: &str, base: &Path, problems: &mut Problems) -> Op
                 }),
                 _ => {
                     let hint = "write it like `keyvault:https://my.vault.azure.net/secrets/name`";
-                    problems.add(&key, "this is no address of a Key Vault secret", hint);
+                    problems.add(key, "this is no address of a Key Vault secret", hint);
                     None
                 }
             }
@@ -410,7 +415,7 @@ fn secret_ref(text: &str, key: &str, base: &Path, problems: &mut Problems) -> Op
         _ => {
             let hint = "use `file:PATH`, `env:NAME` or `keyvault:https://VAULT/secrets/NAME`";
             problems.add(
-                &key,
+                key,
                 "a secret is given by reference, never in the file",
                 hint,
             );

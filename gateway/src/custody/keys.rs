@@ -17,7 +17,25 @@ use zeroize::Zeroizing;
 /// Keys kept in the file; the oldest goes when one more is made.
 const KEPT: usize = 4;
 const KEY_BYTES: usize = 32;
-const CONTEXT: &[u8] = b"vaultgate operation handle 1";
+
+/// What something is sealed as: what was sealed as the one does not open as the other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    /// The handle of a long-running operation, which callers hold.
+    Handle,
+    /// The body of a request that waits for approval, which never leaves the store.
+    Body,
+}
+
+impl Purpose {
+    fn context(self) -> Aad<&'static [u8]> {
+        Aad::from(match self {
+            Purpose::Handle => b"vaultgate operation handle 1".as_slice(),
+            Purpose::Body => b"vaultgate approved body 1".as_slice(),
+        })
+    }
+}
+
 const MASK: &[u8] = b"vaultgate secret digest 1";
 
 /// Why the keys cannot be used.
@@ -90,21 +108,21 @@ impl SealingKeys {
     }
 
     /// Seals with the newest key: nonce, then ciphertext and tag.
-    pub(crate) fn seal(&self, mut plain: Vec<u8>) -> Option<Vec<u8>> {
+    pub(crate) fn seal(&self, purpose: Purpose, mut plain: Vec<u8>) -> Option<Vec<u8>> {
         let key = self.keys.first()?;
-        let nonce = key.seal_in_place_append_tag(Aad::from(CONTEXT), &mut plain);
+        let nonce = key.seal_in_place_append_tag(purpose.context(), &mut plain);
         let mut sealed = nonce.ok()?.as_ref().to_vec();
         sealed.append(&mut plain);
         Some(sealed)
     }
 
     /// Opens with whichever key sealed it.
-    pub(crate) fn open_sealed(&self, sealed: Vec<u8>) -> Option<Vec<u8>> {
+    pub(crate) fn open_sealed(&self, purpose: Purpose, sealed: Vec<u8>) -> Option<Vec<u8>> {
         let (nonce, rest) = sealed.split_at_checked(NONCE_LEN)?;
         self.keys.iter().find_map(|key| {
             let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
             let mut buffer = rest.to_vec();
-            let plain = key.open_in_place(nonce, Aad::from(CONTEXT), &mut buffer);
+            let plain = key.open_in_place(nonce, purpose.context(), &mut buffer);
             Some(plain.ok()?.to_vec())
         })
     }

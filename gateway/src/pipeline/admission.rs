@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use vaultgate_arm::Settled;
+use vaultgate_arm::{Class, Settled};
 use vaultgate_pdp::Principal;
 
 use super::Pipeline;
 use super::arrival::Arrival;
 use super::asked::Asked;
-use super::trail::{Bearer, Trail};
+use super::trail::Trail;
 use crate::activity::{ActivityEvent, ActivityView, Reservation};
 use crate::admit::{AdmitRequest, Limited};
 use crate::api::metadata::resource_metadata_url;
 use crate::authn::{AuthnError, Presented};
 use crate::facts::Gathered;
 use crate::observer::ObserveError;
-use crate::recorder::TokenNote;
+use crate::quarantine::Token;
 use crate::refusal::{Refusal, Verdict};
 
 impl Pipeline {
@@ -34,54 +34,70 @@ impl Pipeline {
             client_certificate_sha256: arrival.peer.certificate_sha256,
             source: arrival.peer.source.ip(),
         };
-        match self.authn.authenticate(presented).await {
-            Ok(authenticated) => {
-                let caller = Arc::clone(&authenticated.principal);
-                trail.caller = Some(Arc::clone(&caller));
-                trail.token = Some(TokenNote {
-                    issuer: authenticated.verified_by.clone(),
-                    id: authenticated.token_id.clone(),
-                    sha256: crate::digest::hex(&authenticated.token_digest),
-                    expires: authenticated.expires.to_string(),
-                });
-                trail.proof = Some(authenticated);
+        match trail.take(self.authn.authenticate(presented).await) {
+            Ok(caller) => {
+                self.not_held(trail)?;
                 Ok(caller)
             }
-            Err(error) => {
-                trail.signed = error.is_signed();
-                trail.bearer = error.issuer().map(|issuer| Bearer {
-                    issuer: issuer.to_owned(),
-                    subject: error.subject().map(str::to_owned),
-                });
-                Err(self.unauthenticated(&error))
-            }
+            Err(error) => Err(self.unauthenticated(&error)),
         }
     }
 
-    /// Refuses a request whose token ended while it waited for facts or for its vault.
-    pub(super) fn still_authenticated(&self, trail: &Trail) -> Result<(), Box<Refusal>> {
+    /// Refuses a request whose token ended, or whose caller was stopped, while it waited
+    /// for facts or for its vault.
+    pub(super) fn still_welcome(&self, trail: &Trail) -> Result<(), Box<Refusal>> {
         let now = self.clock.latest();
         match trail.proof.as_ref().map(|proof| proof.still_good(now)) {
             Some(Err(error)) => Err(self.unauthenticated(&error)),
-            _ => Ok(()),
+            _ => self.not_held(trail),
         }
     }
 
-    fn unauthenticated(&self, error: &AuthnError) -> Box<Refusal> {
-        let verdict = match error.status() {
-            StatusCode::TOO_MANY_REQUESTS => Verdict::Limit,
-            StatusCode::SERVICE_UNAVAILABLE => Verdict::Error,
-            _ => Verdict::Deny,
+    /// Refuses whoever is in quarantine, whatever the token says.
+    pub(crate) fn not_held(&self, trail: &Trail) -> Result<(), Box<Refusal>> {
+        let (Some(caller), Some(token)) = (&trail.caller, &trail.token) else {
+            return Ok(());
         };
-        let mut refusal = Refusal::new(error.code(), error.status(), verdict, error.to_string());
-        refusal.hint = error.hint().map(str::to_owned);
-        if error.status() == StatusCode::UNAUTHORIZED {
-            let metadata = resource_metadata_url(&self.config.gateway.public_url);
-            refusal.challenge = Some(self.authn.challenge(error, &metadata));
-        } else {
-            refusal.retry_after = Some(std::time::Duration::from_secs(2));
-        }
-        Box::new(refusal)
+        let shown = Token {
+            id: token.id.as_deref(),
+            sha256: &token.sha256,
+        };
+        let Some(held) = self.quarantine.holds(caller, Some(shown)) else {
+            return Ok(());
+        };
+        let message = format!("this identity is stopped since {:.0}", held.since);
+        let refusal = Refusal::new("quarantined", StatusCode::FORBIDDEN, Verdict::Deny, message);
+        let hint = format!(
+            "ask the reviewers of this gateway about quarantine {}",
+            held.id
+        );
+        Err(Box::new(refusal.hint(hint)))
+    }
+
+    /// Refuses what is frozen, whatever policy and approvals say.
+    pub(super) fn not_frozen(&self, class: Class) -> Result<(), Box<Refusal>> {
+        let Some(freeze) = self.incident.stops(class) else {
+            return Ok(());
+        };
+        let message = format!(
+            "operations of class `{}` are frozen everywhere since {:.0}",
+            class.as_str(),
+            freeze.since
+        );
+        let refusal = Refusal::new(
+            "incident-freeze",
+            StatusCode::FORBIDDEN,
+            Verdict::Deny,
+            message,
+        );
+        let hint =
+            "reads, backups and restores go on; it takes several reviewers to lift the freeze";
+        Err(Box::new(refusal.hint(hint)))
+    }
+
+    fn unauthenticated(&self, error: &AuthnError) -> Box<Refusal> {
+        let challenge = |metadata: &str| self.authn.challenge(error, metadata);
+        unauthenticated(error, &self.config.gateway.public_url, challenge)
     }
 
     /// Rates, Azure's budget, the store and the clock.
@@ -147,6 +163,28 @@ impl Pipeline {
         self.activity
             .view(&event(caller, asked, settled), self.clock.now())
     }
+}
+
+/// The refusal of somebody who could not prove who they are, at either door.
+pub(crate) fn unauthenticated(
+    error: &AuthnError,
+    origin: &str,
+    challenge: impl Fn(&str) -> String,
+) -> Box<Refusal> {
+    let verdict = match error.status() {
+        StatusCode::TOO_MANY_REQUESTS => Verdict::Limit,
+        StatusCode::SERVICE_UNAVAILABLE => Verdict::Error,
+        _ => Verdict::Deny,
+    };
+    let mut refusal = Refusal::new(error.code(), error.status(), verdict, error.to_string());
+    refusal.hint = error.hint().map(str::to_owned);
+    if error.status() == StatusCode::UNAUTHORIZED {
+        let metadata = resource_metadata_url(origin);
+        refusal.challenge = Some(challenge(&metadata));
+    } else {
+        refusal.retry_after = Some(std::time::Duration::from_secs(2));
+    }
+    Box::new(refusal)
 }
 
 /// The refusal of a request whose turn has not come.

@@ -154,6 +154,13 @@ impl Asked {
         }
     }
 
+    /// What the resource's state is made of, as JSON pointers into it.
+    pub(super) fn state_members(&self) -> &'static [&'static str] {
+        self.classified
+            .as_ref()
+            .map_or(&[], |classified| classified.operation.state_members())
+    }
+
     /// Names of members that hold secrets in what Azure answers here.
     pub(super) fn answer_secrets(&self) -> &std::collections::BTreeSet<String> {
         static NONE: std::collections::BTreeSet<String> = std::collections::BTreeSet::new();

@@ -8,6 +8,7 @@ use vaultgate_arm::Class;
 use vaultgate_pdp::{Decision, Principal};
 
 use super::Pipeline;
+use super::approval::Standing;
 use super::arrival::Arrival;
 use super::asked::Asked;
 use super::trail::Trail;
@@ -36,9 +37,10 @@ impl Pipeline {
         caller: &Principal,
         asked: &Asked,
         decision: &Decision,
+        standing: &Standing,
         trail: &Trail,
     ) -> Result<Claim, Box<Refusal>> {
-        if !decision.allow || !decision.obligations.is_empty() {
+        if !decision.allow || !standing.goes_on() {
             return Ok(Claim::None);
         }
         let scope = Scope::of(&Request {

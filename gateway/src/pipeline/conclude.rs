@@ -96,6 +96,12 @@ impl Pipeline {
         reply
     }
 
+    /// The outcome of a decision that could have been carried out and was not.
+    pub(super) fn not_sent(&self, asked: &Asked, trail: &Trail, why: &str) {
+        self.note_outcome(asked, trail, "not-sent", None, Some(why), 0);
+        self.metrics.outcome("not-sent");
+    }
+
     fn note_outcome(
         &self,
         asked: &Asked,

@@ -35,6 +35,7 @@ impl Pipeline {
         gathered: &Gathered,
         settled: &Settled,
         activity: &ActivityView,
+        approval: Option<&Value>,
         preflight: bool,
     ) -> Document {
         let now = format!("{:.3}", arrival.at);
@@ -99,7 +100,7 @@ impl Pipeline {
                     definition_digest: "",
                     covers: false,
                 }),
-                approval: Json::Null,
+                approval: approval.into(),
                 preflight,
                 claimed: Claimed {
                     flow_run: claim(arrival, "x-vaultgate-flow-run"),
@@ -144,7 +145,7 @@ impl Pipeline {
     }
 
     /// Replaces secret members by a keyed digest.
-    fn hide(&self, body: &mut Value, secrets: &[String]) {
+    pub(super) fn hide(&self, body: &mut Value, secrets: &[String]) {
         for pointer in secrets {
             if let Some(secret) = body.pointer_mut(pointer) {
                 *secret = Value::String(self.custody.digest_secret(secret.to_string().as_bytes()));
@@ -163,6 +164,6 @@ fn raw(part: &impl Serialize) -> Box<RawValue> {
 }
 
 /// What a caller says of itself; too long or repeated is not said.
-fn claim<'a>(arrival: &'a Arrival, name: &str) -> Option<&'a str> {
+pub(super) fn claim<'a>(arrival: &'a Arrival, name: &str) -> Option<&'a str> {
     arrival.header(name).filter(|text| text.len() <= MAX_CLAIM)
 }

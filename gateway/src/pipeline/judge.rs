@@ -8,15 +8,17 @@ use vaultgate_decision_log::{Kind, Priority, Receipt};
 use vaultgate_pdp::{Decision, Document, FaultCode};
 
 use super::Pipeline;
+use super::approval::Standing;
 use super::asked::Asked;
 use super::claim::{Claim, replayed};
 use super::trail::Trail;
 use crate::activity::Reservation;
 use crate::idempotency::Ticket;
 use crate::listener::Answer;
+use crate::notices;
 use crate::permit::{Permit, UpstreamRequest};
 use crate::policy_source::Active;
-use crate::recorder::{DecisionRecord, Forward, Read, RecordError, RefusalNote};
+use crate::recorder::{ApprovalNote, DecisionRecord, Forward, Read, RecordError, RefusalNote};
 use crate::refusal::{RECEIPT, Refusal};
 
 /// A judgement and what it rests on.
@@ -56,22 +58,34 @@ impl Pipeline {
     }
 
     /// Writes the decision and waits until it is durable; then, and only then,
-    /// issues the permit. A denial, a replay and a conflict leave here.
+    /// issues the permit. A denial, a replay and a conflict leave here. An approval is
+    /// used up between the two.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is the proof of the step that made it"
+    )]
     pub(super) async fn record(
         &self,
         asked: &Asked,
         judged: Judged<'_>,
+        standing: Standing,
         claim: Claim,
         request: UpstreamRequest,
         reservation: Reservation,
         trail: &mut Trail,
     ) -> Result<Recorded, Box<Refusal>> {
+        let noted = standing.note();
+        let (approved, refusal, asked_for) = match standing {
+            Standing::Clear => (None, None, None),
+            Standing::Given(approved) => (Some(approved), None, None),
+            Standing::Owing(refusal, _) => (None, Some(refusal), None),
+            Standing::Asked(refusal, approval) => (None, Some(refusal), Some(approval)),
+        };
         let (refusal, ticket, reply) = match claim {
+            // What became of an approval says more than the denial that ended it.
+            _ if refusal.is_some() => (refusal, None, None),
             _ if !judged.decision.allow => {
                 (Some(Box::new(Refusal::denied(judged.decision))), None, None)
-            }
-            _ if !judged.decision.obligations.is_empty() => {
-                (Some(Box::new(Refusal::owing(judged.decision))), None, None)
             }
             Claim::Refused(refusal) => (Some(refusal), None, None),
             Claim::Done(reply) => (None, None, Some(reply)),
@@ -79,11 +93,20 @@ impl Pipeline {
             Claim::None => (None, None, None),
         };
         let sends = refusal.is_none() && reply.is_none();
+        let noted = noted.map(|note| note.of(sends));
         let forward = sends.then(|| forward(&request, trail));
         let note = refusal.as_deref().map(RefusalNote::of);
         let replayed_of = reply.as_ref().map(|reply| reply.decision);
         let written = self
-            .write(asked, &judged, forward.as_ref(), note, replayed_of, trail)
+            .write(
+                asked,
+                &judged,
+                forward.as_ref(),
+                note,
+                replayed_of,
+                noted,
+                trail,
+            )
             .await;
         let receipt = match written {
             Ok(receipt) => receipt,
@@ -96,6 +119,10 @@ impl Pipeline {
             }
         };
         trail.receipt = Some(receipt.to_string());
+        if let Some(approval) = asked_for {
+            let notice = notices::approval("approval.asked", &approval, &self.clock);
+            self.notices.tell(notice).await;
+        }
         if let Some(refusal) = refusal {
             reservation.refuse(receipt.index);
             return Err(refusal);
@@ -108,12 +135,25 @@ impl Pipeline {
             )));
         }
         reservation.commit(receipt.index);
+        if let Some(approved) = approved
+            && let Err(refusal) = self.use_up(*approved, trail).await
+        {
+            self.not_sent(asked, trail, &refusal.message);
+            if let Some(ticket) = ticket {
+                let _ = ticket.abandon().await;
+            }
+            return Err(refusal);
+        }
         Ok(Recorded::Permitted(
             Permit::issue(receipt, trail.id, request),
             ticket,
         ))
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one argument for each part of the record"
+    )]
     async fn write(
         &self,
         asked: &Asked,
@@ -121,6 +161,7 @@ impl Pipeline {
         forward: Option<&Forward>,
         refusal: Option<RefusalNote>,
         replayed_of: Option<uuid::Uuid>,
+        approval: Option<ApprovalNote>,
         trail: &Trail,
     ) -> Result<Receipt, RecordError> {
         let allowed = forward.is_some() || replayed_of.is_some();
@@ -136,8 +177,11 @@ impl Pipeline {
             forward,
             refusal,
             replayed_of,
+            approval,
         };
         let priority = match asked.class {
+            // What people have approved is not to wait for a disk to be freed.
+            _ if record.approval.as_ref().is_some_and(|a| a.event == "used") => Priority::Restore,
             Class::Restore | Class::Undelete => Priority::Restore,
             _ => Priority::Normal,
         };

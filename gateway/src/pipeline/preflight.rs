@@ -94,7 +94,9 @@ impl Pipeline {
         let gathered = self.gather(asked, trail).await?;
         let settled = asked.settle(&gathered.before);
         let activity = self.look(caller, asked, &settled);
-        let input = self.input(arrival, caller, asked, &gathered, &settled, &activity, true);
+        let input = self.input(
+            arrival, caller, asked, &gathered, &settled, &activity, None, true,
+        );
         let decision = self.judge(&policy, &input).await;
         let unavailable = |error| super::judge::log_unavailable(&error);
         let record = DecisionRecord {
@@ -113,6 +115,7 @@ impl Pipeline {
             forward: None,
             refusal: None,
             replayed_of: None,
+            approval: None,
         };
         let written = self
             .recorder
@@ -156,6 +159,9 @@ impl Pipeline {
             Route::AuthzenConfiguration => {
                 return Ok(api::json(StatusCode::OK, &metadata::authzen(config)));
             }
+            Route::Approval(id) => return self.approval_status(id, arrival, trail).await,
+            Route::Undelete(id) => return self.undelete(id, arrival, trail).await,
+            Route::Execute(id) => return self.execute(id, arrival, trail).await,
             _ => {}
         }
         let caller = self.authenticate(arrival, trail).await?;
@@ -314,7 +320,7 @@ fn verdicts(
 }
 
 /// What stands in the way at Azure, whatever policy says.
-fn blockers(facts: &Value, class: &str) -> Vec<String> {
+pub(super) fn blockers(facts: &Value, class: &str) -> Vec<String> {
     let vault = facts.get("vault").unwrap_or(&Value::Null);
     let text = |name: &str| vault.get(name).and_then(Value::as_str).unwrap_or_default();
     let mut blockers = Vec::new();

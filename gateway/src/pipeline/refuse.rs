@@ -55,7 +55,7 @@ struct CountRecord<'r> {
 
 impl Pipeline {
     /// Records and renders a refusal.
-    pub(super) async fn refuse(
+    pub(crate) async fn refuse(
         &self,
         arrival: &Arrival,
         mut trail: Trail,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 use vaultgate_pdp::Principal;
 
-use crate::authn::Authenticated;
+use crate::authn::{Authenticated, AuthnError};
 use crate::recorder::TokenNote;
 
 /// The traces that a request leaves behind on its way.
@@ -66,6 +66,35 @@ impl Trail {
             receipt: None,
             signed: false,
             bearer: None,
+        }
+    }
+
+    /// Takes who it is, or whose token was refused.
+    pub(crate) fn take(
+        &mut self,
+        verified: Result<Authenticated, AuthnError>,
+    ) -> Result<Arc<Principal>, AuthnError> {
+        match verified {
+            Ok(authenticated) => {
+                let caller = Arc::clone(&authenticated.principal);
+                self.caller = Some(Arc::clone(&caller));
+                self.token = Some(TokenNote {
+                    issuer: authenticated.verified_by.clone(),
+                    id: authenticated.token_id.clone(),
+                    sha256: crate::digest::hex(&authenticated.token_digest),
+                    expires: authenticated.expires.to_string(),
+                });
+                self.proof = Some(authenticated);
+                Ok(caller)
+            }
+            Err(error) => {
+                self.signed = error.is_signed();
+                self.bearer = error.issuer().map(|issuer| Bearer {
+                    issuer: issuer.to_owned(),
+                    subject: error.subject().map(str::to_owned),
+                });
+                Err(error)
+            }
         }
     }
 

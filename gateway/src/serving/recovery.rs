@@ -19,6 +19,7 @@ use vaultgate_decision_log::{Kind, Priority};
 
 use crate::activity::Activity;
 use crate::address::local_part;
+use crate::approvals::Approvals;
 use crate::clock::Clock;
 use crate::custody::watch::Watcher;
 use crate::idempotency::{Idempotency, Resolution};
@@ -58,6 +59,15 @@ pub(super) struct Open {
     pub(super) at: Timestamp,
 }
 
+/// What the log says that the store may not know.
+pub(super) struct Left {
+    /// Changes without an end.
+    pub(super) open: Vec<Open>,
+    /// Approvals, each with the decision that it was used for: a store that was restored, or
+    /// a crash before the approval was used up, must not make one good again.
+    pub(super) used: Vec<(Uuid, Uuid)>,
+}
+
 #[derive(Serialize)]
 struct Settled {
     decision: Uuid,
@@ -73,7 +83,7 @@ pub(super) async fn replay(
     size: u64,
     store: &Store,
     activity: &Activity,
-) -> anyhow::Result<Vec<Open>> {
+) -> anyhow::Result<Left> {
     let known = match activity.load(store, size).await {
         Ok(index) => index.unwrap_or(0),
         Err(error) => {
@@ -83,6 +93,7 @@ pub(super) async fn replay(
     };
     let from = known.min(size.saturating_sub(OPEN_WINDOW));
     let mut open: HashMap<Uuid, Open> = HashMap::new();
+    let mut used = Vec::new();
     for record in Records::open(dir, from).context("the log cannot be read")? {
         let record = record.context("the log cannot be read")?;
         // Nothing else is counted or followed, and most records are something else.
@@ -93,13 +104,17 @@ pub(super) async fn replay(
         let seq = record.seq;
         let unreadable = || format!("record {seq} is not one of a request");
         let followed = Followed::of(kind, &record.leaf).with_context(unreadable)?;
+        used.extend(followed.uses());
         follow(followed, &mut open);
         if seq >= known {
             let record = serde_json::from_slice(&record.leaf).with_context(unreadable)?;
             activity.replay(&record);
         }
     }
-    Ok(open.into_values().collect())
+    Ok(Left {
+        open: open.into_values().collect(),
+        used,
+    })
 }
 
 /// What tells whether a change is open. Nothing else of a record is read: at a start
@@ -118,6 +133,19 @@ impl<'r> Followed<'r> {
     }
 }
 
+impl Followed<'_> {
+    /// The approval that a decision used for a request, and the decision.
+    fn uses(&self) -> Option<(Uuid, Uuid)> {
+        match self {
+            Followed::Decision(decision) if decision.forward.is_some() => {
+                let shown = decision.approval.as_ref()?;
+                (shown.event == "used").then_some((shown.id, decision.id))
+            }
+            _ => None,
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Decision<'r> {
     id: Uuid,
@@ -125,6 +153,15 @@ struct Decision<'r> {
     #[serde(borrow)]
     forward: Option<Forward<'r>>,
     input: Option<Input<'r>>,
+    #[serde(borrow)]
+    approval: Option<Shown<'r>>,
+}
+
+#[derive(Deserialize)]
+struct Shown<'r> {
+    id: Uuid,
+    #[serde(borrow)]
+    event: Cow<'r, str>,
 }
 
 #[derive(Deserialize)]
@@ -160,6 +197,7 @@ fn follow(record: Followed<'_>, open: &mut HashMap<Uuid, Open>) {
             time,
             forward: Some(forward),
             input,
+            ..
         }) if forward.method != "GET" => {
             let resource = input.and_then(|input| input.resource);
             let entry = Open {
@@ -189,6 +227,7 @@ pub(super) struct Recovery<'r> {
     pub(super) observer: &'r Observer,
     pub(super) recorder: &'r Recorder,
     pub(super) idempotency: &'r Idempotency,
+    pub(super) approvals: &'r Approvals,
     pub(super) watcher: &'r Watcher,
     pub(super) metrics: &'r Metrics,
     pub(super) clock: &'r Clock,
@@ -199,8 +238,11 @@ pub(super) struct Recovery<'r> {
 impl Recovery<'_> {
     /// Settles each open change by reading the jobs of its vault, and watches those
     /// that have not ended.
-    pub(super) async fn reconcile(&self, open: Vec<Open>) {
-        let now = self.clock.now();
+    pub(super) async fn reconcile(&self, left: Left) {
+        for (approval, decision) in left.used {
+            self.spend(approval, decision).await;
+        }
+        let (now, open) = (self.clock.now(), left.open);
         let mut vaults: HashMap<Option<String>, Vec<Open>> = HashMap::new();
         for change in open {
             if !change.accepted || now.duration_since(change.at) < MAX_AGE {
@@ -221,6 +263,14 @@ impl Recovery<'_> {
                     self.watcher.add(change.decision, job.clone());
                 }
             }
+        }
+    }
+
+    /// Uses up an approval that a decision on record used: whatever became of it, nothing is
+    /// sent a second time under the same consent.
+    async fn spend(&self, approval: Uuid, decision: Uuid) {
+        if let Err(error) = self.approvals.spend(approval, decision).await {
+            tracing::error!(%error, %approval, "an approval was not used up as the log has it");
         }
     }
 
@@ -379,11 +429,8 @@ mod tests {
         let change = changed.first().unwrap();
         assert_eq!(change.vault.as_deref(), Some("/v\u{e9}\n"));
         assert_eq!((change.method.as_str(), change.accepted), ("POST", false));
-        assert!(
-            then(outcome("accepted"))
-                .iter()
-                .all(|change| change.accepted)
-        );
+        let followed = then(outcome("accepted"));
+        assert!(followed.len() == 1 && followed.iter().all(|change| change.accepted));
         assert!(then(outcome("succeeded")).is_empty());
     }
 }

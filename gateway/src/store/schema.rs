@@ -14,14 +14,22 @@ use super::StoreError;
 const APPLICATION_ID: i64 = 0x5647_4154;
 
 fn migrator() -> Migrator {
-    let first = include_str!("migrations/0001_idempotency_and_snapshots.sql");
-    Migrator::with_migrations(vec![Migration::new(
-        1,
-        "idempotency and snapshots".into(),
-        MigrationType::Simple,
-        first.into_sql_str(),
-        false,
-    )])
+    let step = |version, name: &'static str, text: &'static str| {
+        let text = text.into_sql_str();
+        Migration::new(version, name.into(), MigrationType::Simple, text, false)
+    };
+    Migrator::with_migrations(vec![
+        step(
+            1,
+            "idempotency and snapshots",
+            include_str!("migrations/0001_idempotency_and_snapshots.sql"),
+        ),
+        step(
+            2,
+            "approvals",
+            include_str!("migrations/0002_approvals.sql"),
+        ),
+    ])
 }
 
 /// Checks that the file is sound, ours and not newer than this build, before

@@ -2,8 +2,9 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -16,6 +17,9 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde_json::Value;
+
+/// Longest time for the emulator to end an operation.
+const OPERATION_TIME: Duration = Duration::from_secs(60);
 
 /// Talks to the gateway as one persona.
 #[derive(Clone)]
@@ -125,5 +129,28 @@ impl Client {
     /// A GET.
     pub(crate) async fn get(&self, target: &str) -> anyhow::Result<Answer> {
         self.send(Method::GET, target, None, &[]).await
+    }
+
+    /// Polls an operation that was started here to its end, through the gateway.
+    pub(crate) async fn poll(&self, started: &Answer) -> anyhow::Result<Value> {
+        let url = started.header("azure-asyncoperation").to_owned();
+        ensure!(url.starts_with(&self.base), "the poll leads to `{url}`");
+        let until = Instant::now() + OPERATION_TIME;
+        loop {
+            let answer = self.get(&url).await?;
+            let status = answer.json();
+            ensure!(
+                answer.status == StatusCode::OK,
+                "{}: {status}",
+                answer.status
+            );
+            match status.get("status").and_then(Value::as_str) {
+                Some("Succeeded") => return Ok(status),
+                Some("Failed" | "Canceled") => anyhow::bail!("the operation ended: {status}"),
+                _ => {}
+            }
+            ensure!(Instant::now() < until, "the operation did not end");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 }

@@ -10,8 +10,9 @@ use crate::gateway::Running;
 pub(crate) type Environment = Vec<(String, String)>;
 
 /// Tokens that the demo hands out, and whose they are.
-const TOKENS: [(&str, &str); 8] = [
+const TOKENS: [(&str, &str); 9] = [
     ("TOKEN_OPERATOR", "operator"),
+    ("TOKEN_CUSTODIAN", "custodian"),
     ("TOKEN_READER", "reader"),
     ("TOKEN_AGENT", "agent"),
     ("TOKEN_FLOW", "flow"),
@@ -26,7 +27,7 @@ pub(crate) fn collect(running: &Running, sim: &SimHandle) -> anyhow::Result<Envi
     let path = |path: &Path| path.display().to_string();
     let mut pairs: Environment = vec![
         ("VAULTGATE_URL".into(), running.url.clone()),
-        ("VAULTGATE_CONSOLE_URL".into(), running.url.clone()),
+        ("VAULTGATE_CONSOLE_URL".into(), running.console_url.clone()),
         ("VAULTGATE_ADMIN_URL".into(), running.admin_url.clone()),
         ("VAULTGATE_CA".into(), path(&running.dev.ca)),
         ("VAULTGATE_LOG_DIR".into(), path(&running.log_dir)),
@@ -86,7 +87,9 @@ emulator    {azure}   (journal: {azure}/_sim/journal)
 decisions   {log}
 log key     {key}
 
-Personas: operator, reader, agent, flow, approver-a, approver-b, soc, stranger;
+approvals   {console}
+
+Personas: operator, custodian, reader, agent, flow, approver-a, approver-b, soc, stranger;
 client id = name, secret = <name>-secret, token endpoint {azure}/oidc/token
 
 Paste, in another terminal:
@@ -110,6 +113,7 @@ The Azure CLI, without tricks:
 Decisions as they are written (Ctrl-C ends the demo):
 ",
         url = running.url,
+        console = running.console_url,
         admin = running.admin_url,
         azure = value(environment, "SIM_AZURE_URL"),
         log = running.log_dir.display(),

@@ -20,6 +20,7 @@ pub(crate) struct Running {
     pub(crate) config: PathBuf,
     pub(crate) url: String,
     pub(crate) admin_url: String,
+    pub(crate) console_url: String,
     pub(crate) log_dir: PathBuf,
     pub(crate) log_key: String,
     pub(crate) anchor: PathBuf,
@@ -60,10 +61,11 @@ pub(crate) async fn start(
         .context("the emulator made no certificates")?;
     let data = free_port(&[])?;
     let admin = free_port(&[data])?;
+    let console = free_port(&[data, admin])?;
     let url = format!("https://localhost:{data}");
     let admin_url = format!("http://127.0.0.1:{admin}");
     let config = dir.join("vaultgate.toml");
-    let text = configuration(dir, sim, arguments, &dev, data, admin)?;
+    let text = configuration(dir, sim, arguments, &dev, [data, admin, console])?;
     std::fs::write(&config, text)?;
     let mut child = Command::new(program)
         .args(["serve", "--config"])
@@ -91,6 +93,7 @@ pub(crate) async fn start(
         program: program.to_owned(),
         config,
         url,
+        console_url: format!("https://localhost:{console}"),
         admin_url,
         log_dir: dir.join("log"),
         log_key: log_key.trim().to_owned(),
@@ -149,8 +152,7 @@ fn configuration(
     sim: &SimHandle,
     arguments: &Arguments,
     dev: &DevCa,
-    data: u16,
-    admin: u16,
+    [data, admin, console]: [u16; 3],
 ) -> anyhow::Result<String> {
     let policies = match &arguments.policies {
         Some(policies) => policies.canonicalize()?,
@@ -171,6 +173,7 @@ fn configuration(
         ("POLICIES", policies.display().to_string()),
     ];
     let mut text = TEMPLATE.to_owned();
+    text.push_str(&CONSOLE.replace("@CONSOLE_PORT@", &console.to_string()));
     for (name, value) in values {
         text = text.replace(&format!("@{name}@"), &value);
     }
@@ -186,6 +189,9 @@ fn configuration(
     std::fs::write(dir.join("reader.secret"), "vaultgate-reader-secret")?;
     Ok(text)
 }
+
+/// The door where approvals are given.
+const CONSOLE: &str = include_str!("../../data/console.toml");
 
 /// Limits that a benchmark or crash test does not meet.
 const UNLIMITED: &str = include_str!("../../data/unlimited.toml");

@@ -10,6 +10,7 @@
     reason = "a missing member of JSON reads as null"
 )]
 
+mod approvals;
 mod client;
 mod environment;
 mod follow;

@@ -12,6 +12,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use vaultgate_sim::SimHandle;
 
+use crate::approvals::Approvals;
 use crate::client::{Answer, Client};
 use crate::environment::{Environment, value};
 use crate::gateway::Running;
@@ -73,6 +74,22 @@ pub(crate) async fn run(
         tour.restore_elsewhere()
     );
     step!("a dry run tells and does nothing", tour.dry_run());
+    let approvals = Approvals::new(running, sim, environment)?;
+    step!("a delete waits for two others", approvals.asked_for());
+    step!(
+        "who asks does not approve, and no token of the data door does",
+        approvals.not_by_these()
+    );
+    step!(
+        "two others approve, and it is sent",
+        approvals.given_and_used()
+    );
+    step!("an approval is good once", approvals.not_twice());
+    step!("the deletion is taken back", approvals.undelete());
+    step!(
+        "a stopped identity is stopped at its next request",
+        approvals.quarantine()
+    );
     step!("the log verifies against its anchor", tour.verify());
     step!("a tampered copy of the log is caught", tour.tampering());
     step!("the oracle finds nothing unrecorded", tour.oracle());
@@ -191,7 +208,7 @@ impl Tour<'_> {
             .send(Method::POST, &target, Some(&body), &[])
             .await?;
         expect(&answer, StatusCode::ACCEPTED, "allow")?;
-        let status = self.poll(&answer).await?;
+        let status = self.operator.poll(&answer).await?;
         let job = status.pointer("/properties/jobId").and_then(Value::as_str);
         let job = job.context("the operation names no job")?;
         let job = self.job(job).await?;
@@ -213,7 +230,7 @@ impl Tour<'_> {
     async fn restore(&self) -> anyhow::Result<String> {
         let answer = self.restore_to("rg1", "sa1").await?;
         expect(&answer, StatusCode::ACCEPTED, "allow")?;
-        let status = self.poll(&answer).await?;
+        let status = self.operator.poll(&answer).await?;
         Ok(format!(
             "operation {}",
             status["status"].as_str().unwrap_or_default()
@@ -370,27 +387,6 @@ impl Tour<'_> {
             .count()
     }
 
-    async fn poll(&self, started: &Answer) -> anyhow::Result<Value> {
-        let url = started.header("azure-asyncoperation").to_owned();
-        ensure!(
-            url.starts_with(&self.running.url),
-            "the poll leads to `{url}`"
-        );
-        let until = Instant::now() + JOB_TIME;
-        loop {
-            let answer = self.operator.get(&url).await?;
-            ensure!(answer.status == StatusCode::OK, "{}", told(&answer));
-            let status = answer.json();
-            match status["status"].as_str() {
-                Some("Succeeded") => return Ok(status),
-                Some("Failed" | "Canceled") => anyhow::bail!("the operation ended: {status}"),
-                _ => {}
-            }
-            ensure!(Instant::now() < until, "the operation did not end");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-    }
-
     async fn job(&self, job: &str) -> anyhow::Result<Value> {
         let name = job.rsplit('/').next().unwrap_or(job);
         let until = Instant::now() + JOB_TIME;
@@ -408,7 +404,7 @@ impl Tour<'_> {
     }
 }
 
-fn expect(answer: &Answer, status: StatusCode, verdict: &str) -> anyhow::Result<()> {
+pub(crate) fn expect(answer: &Answer, status: StatusCode, verdict: &str) -> anyhow::Result<()> {
     let own = answer.header("x-vaultgate-decision");
     ensure!(
         answer.status == status && own == verdict,
@@ -418,7 +414,7 @@ fn expect(answer: &Answer, status: StatusCode, verdict: &str) -> anyhow::Result<
     Ok(())
 }
 
-fn told(answer: &Answer) -> String {
+pub(crate) fn told(answer: &Answer) -> String {
     let body = String::from_utf8_lossy(&answer.body);
     format!(
         "{} {}",
@@ -427,7 +423,7 @@ fn told(answer: &Answer) -> String {
     )
 }
 
-fn message(answer: &Answer) -> String {
+pub(crate) fn message(answer: &Answer) -> String {
     let json = answer.json();
     json.pointer("/error/message")
         .and_then(Value::as_str)

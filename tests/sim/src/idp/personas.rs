@@ -22,7 +22,7 @@ pub struct Persona {
 }
 
 /// Everyone who can sign in.
-pub const PERSONAS: [Persona; 8] = [
+pub const PERSONAS: [Persona; 9] = [
     Persona {
         name: "operator",
         display_name: "Operator",
@@ -50,6 +50,13 @@ pub const PERSONAS: [Persona; 8] = [
         kind: "flow",
         roles: &["backup.flow"],
         groups: &[],
+    },
+    Persona {
+        name: "custodian",
+        display_name: "Custodian",
+        kind: "human",
+        roles: &["backup.custodian"],
+        groups: &["backup-custodians"],
     },
     Persona {
         name: "approver-a",
