@@ -94,14 +94,15 @@ def drawn(tools, stacks):
 
 
 def shares(stacks):
-    """The share of the samples that falls to each part."""
+    """The share of the time that falls to each part, and all of it in seconds."""
     counts = dict.fromkeys([name for name, _ in PARTS] + ["the kernel and the rest"], 0)
     for line in stacks.decode(errors="replace").splitlines():
         stack, number = line.rsplit(" ", 1)
         part = next((name for name, marks in PARTS if any(mark in stack for mark in marks)), None)
         counts[part or "the kernel and the rest"] += int(number)
     total = sum(counts.values())
-    return {name: round(count / total, 3) for name, count in counts.items()}, total
+    # perf weighs samples of the processor's clock by the nanoseconds that each stands for.
+    return {name: round(count / total, 3) for name, count in counts.items()}, round(total / 1e9, 1)
 
 
 def main():
@@ -112,8 +113,8 @@ def main():
     with Stage(None) as stage:
         stacks = folded(tools, sampled(stage, binaries, seconds))
     drawn(tools, stacks)
-    found, samples = shares(stacks)
-    told = {"command": "tests/bench/flame.py", "commit": executables.commit(), "samples": samples, "shares": found}
+    found, seconds = shares(stacks)
+    told = {"command": "tests/bench/flame.py", "commit": executables.commit(), "cpu_seconds": seconds, "shares": found}
     with open(os.path.join(ROOT, "docs/performance/flame.json"), "w", encoding="utf-8") as out:
         json.dump(told, out, indent=1)
         out.write("\n")

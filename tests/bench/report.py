@@ -209,7 +209,7 @@ def flame(data):
     cells = [[name, f"{100 * share:.1f} %"] for name, share in data["shares"].items()]
     return f"""## Where the time goes
 
-{source(data, f"; {data['samples']:,} samples")}
+{source(data, f"; {data['cpu_seconds']:g} s of processor time")}
 The [flame graph](performance/flame.svg) opens in a browser. A stack counts for the first of these
 that one of its functions belongs to:
 
