@@ -151,7 +151,9 @@ def growth(data):
 `records` are in the log before the run (copies of what the gateway wrote, put there by its own
 writer), `principals` ask in turn, `principals known` have asked before while one goes on asking,
 `vaults` are named in turn, `connections` are open and used in turn, ten requests at a time.
-`started in` is the start on that log with counters rebuilt from it.
+`started in` is the very first start on that log: all of its records are newer than any checkpoint, so
+each is hashed, signed and counted anew. A start as it happens in life is held to two seconds on a million
+records by the suite `restart` ([reliability.md](reliability.md)).
 
 ![CPU as things grow](plots/growth.svg)
 
