@@ -25,7 +25,7 @@ import crowd  # noqa: E402
 import records  # noqa: E402
 import slow  # noqa: E402
 from frames import CALM, FLOODS  # noqa: E402
-from stage import Stage, crowding, hold  # noqa: E402
+from stage import Stage, hold  # noqa: E402
 from world import UNLIMITED, World  # noqa: E402
 
 # Those who stall are given up sooner, so that the run is not spent waiting.
@@ -147,13 +147,10 @@ def lasting(chosen, report):
         yield
         return
     with quick_world() as world, Stage.on(world, chosen.seconds, chosen.seconds / 2) as stage:
-        # Nothing is unread before there is more to read than buffers hold, and on a crowded
-        # machine all of it takes longer: floods go on meanwhile.
-        longest = (ANSWER + SLACK) * crowding()
-        together = crowd.Together(stage, names, seconds=longest, connections=2)
+        together = crowd.Together(stage, names, seconds=ANSWER + SLACK, connections=2)
         yield
         for name in names:
-            report.case(name, lambda: crowd.told(together.attacks[name], put_up_with(longest)))
+            report.case(name, lambda: crowd.told(together.attacks[name], put_up_with(ANSWER + SLACK)))
         report.case("lasting-clients-together", lambda: together.judged(MEBIBYTES_OF_ANSWERS))
 
 

@@ -193,14 +193,11 @@ def cut_changes(play, step):
         play.arm.trap(vault, whole[:place], end)
         status, headers, body = play.change(vault)
         hold(status == 502, f"{end} after {place} bytes: answered {status} {body!r}")
-        # On a crowded machine the time may be over before anything is read here.
         sent = play.arm.requests(vault, method="POST")
-        hold(len(sent) <= 1, f"{end} after {place} bytes: sent {len(sent)} times")
-        return headers["x-vaultgate-decision-id"], len(sent)
+        hold(len(sent) == 1, f"{end} after {place} bytes: sent {len(sent)} times")
+        return headers["x-vaultgate-decision-id"]
 
-    done = everywhere(one, jobs)
-    hold(sum(sent for _, sent in done) >= len(done) / 2, f"few were sent at all: {done}")
-    became = upstream_cuts.outcomes(play, [decision for decision, sent in done if sent])
+    became = upstream_cuts.outcomes(play, everywhere(one, jobs))
     hold(became == {"unknown"}, f"the log says {became} of changes whose answer was cut")
     return f"{len(jobs)} cuts of {len(whole)} bytes"
 
