@@ -155,15 +155,18 @@ def member(document, pointer):
     return document
 
 
-def by_id(records, kind, found):
-    chosen = {}
+def by_id(records, kind):
+    return {record.get("id"): record for record in records if record.get("kind") == kind}
+
+
+def ids_told_twice(records):
+    """Rule 1: what one record says must not be taken for what another says."""
+    kinds = {}
     for record in records:
-        if record.get("kind") != kind:
-            continue
-        if record.get("id") in chosen:
-            found.append(f"seq {record['seq']}: a second {kind} {record['id']}")
-        chosen[record.get("id")] = record
-    return chosen
+        own, kind = record.get("id"), record.get("kind")
+        if own is not None and own in kinds:
+            yield f"seq {record['seq']}: a second record {own}: {kinds[own]}, then {kind}"
+        kinds[own] = kind
 
 
 # --- the judgement --------------------------------------------------------------
@@ -174,8 +177,9 @@ class Oracle:
         self.log = log
         self.found = found
         self.slack = timedelta(milliseconds=slack)
-        self.decisions = by_id(records, "decision", found)
-        self.observations = by_id(records, "observation", found)
+        found.extend(ids_told_twice(records))
+        self.decisions = by_id(records, "decision")
+        self.observations = by_id(records, "observation")
         self.forwarded = {}
         # By approval, the decision that was sent with it.
         self.approved = {}

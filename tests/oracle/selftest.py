@@ -187,16 +187,17 @@ class Logs(unittest.TestCase):
         self.lines(self.first, lambda lines: lines.append(b'{"schema"'))
         self.assertEqual(ask(HONEST, self.log)[0], 1)
 
-    def test_a_second_decision_of_one_id_is_caught(self):
-        def again(lines):
-            record = json.loads(lines[1])
-            record["id"] = DECISION
-            lines[1] = json.dumps(record).encode() + b"\n"
+    def test_a_second_record_of_one_id_is_caught(self):
+        for kind in ("decision", "refusal"):
+            def again(lines):
+                record = json.loads(lines[1])
+                record.update(id=DECISION, kind=kind)
+                lines[1] = json.dumps(record).encode() + b"\n"
 
-        self.lines(self.first, again)
-        code, told = ask(HONEST, self.log)
-        self.assertEqual(code, 1, told)
-        self.assertIn(f"a second decision {DECISION}", told)
+            self.lines(self.first, again)
+            code, told = ask(HONEST, self.log)
+            self.assertEqual(code, 1, told)
+            self.assertIn(f"a second record {DECISION}", told)
 
     def approved(self, people, event="used", quorum=2):
         """The verdict when the first change owed an approval that these people gave."""

@@ -111,7 +111,7 @@ impl Console {
             token: trail.token.as_ref(),
             why: &why,
         };
-        let receipt = self.record(Kind::Approval, &record, trail).await?;
+        let receipt = self.record(Kind::Approval, &record).await?;
         let taken = self.pipeline.approvals.take(&step).await;
         if !taken.map_err(unavailable)? {
             let message = "somebody else was quicker: look at it again";
@@ -163,16 +163,15 @@ impl Console {
     }
 
     /// Writes an act down; durable before it takes effect.
+    ///
+    /// Under an id of its own: what is refused after this is a record of its own too.
     pub(super) async fn record(
         &self,
         kind: Kind,
         record: &impl Serialize,
-        trail: &Trail,
     ) -> Result<String, Box<Refusal>> {
-        let written = self
-            .pipeline
-            .recorder
-            .write(kind, trail.id, record, Priority::Restore);
+        let recorder = &self.pipeline.recorder;
+        let written = recorder.write(kind, Uuid::now_v7(), record, Priority::Restore);
         let receipt = written.await.map_err(|error| {
             let message = format!("this could not be recorded, so it was not done: {error}");
             Box::new(Refusal::unavailable("log-unavailable", message))

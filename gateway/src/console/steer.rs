@@ -190,7 +190,7 @@ impl Console {
             token: trail.token.as_ref(),
             why,
         };
-        self.record(kind, &record, trail).await
+        self.record(kind, &record).await
     }
 
     /// Tells everybody what a reviewer did.
