@@ -3,7 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use vaultgate_arm::Settled;
@@ -52,7 +52,7 @@ impl Pipeline {
             requester: Requester::of(caller),
             method: asked.method.as_str().to_owned(),
             target: asked.target.clone(),
-            headers: bound_headers(arrival),
+            headers: bound_headers(&arrival.headers),
             body_sha256: crate::digest::sha256_hex(&sorted),
             sealed_body: sealed.map(|sealed| STANDARD.encode(sealed)),
             state: self.state_of(asked, gathered),
@@ -168,7 +168,7 @@ impl Pipeline {
 
 /// The stored request as if it had arrived now, by this connection.
 pub(super) fn replayed(arrival: &Arrival, request: &BoundRequest, id: Uuid) -> Arrival {
-    let mut headers = http::HeaderMap::new();
+    let mut headers = HeaderMap::new();
     let mut put = |name: &str, value: &str| {
         if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
             headers.insert(name, value);
@@ -197,10 +197,51 @@ pub(super) fn replayed(arrival: &Arrival, request: &BoundRequest, id: Uuid) -> A
     }
 }
 
-fn bound_headers(arrival: &Arrival) -> Headers {
-    let present = BOUND_HEADERS.iter().filter_map(|name| {
-        let value = arrival.header(name)?;
-        Some(((*name).to_owned(), value.to_owned()))
-    });
+/// Every value, byte for byte: one that is repeated or no text must not read as an absent
+/// one, or a guard that approvers saw could be taken away, or one be added, afterwards.
+fn bound_headers(headers: &HeaderMap) -> Headers {
+    let values = |name: &str| -> Option<String> {
+        let every = headers.get_all(name).iter();
+        // As Latin-1, which loses nothing; no value holds a line break.
+        every
+            .map(|value| value.as_bytes().iter().copied().map(char::from).collect())
+            .reduce(|all: String, one: String| all + "\n" + &one)
+    };
+    let present = BOUND_HEADERS
+        .iter()
+        .filter_map(|name| Some(((*name).to_owned(), values(name)?)));
     present.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+    use super::{HeaderMap, HeaderValue, bound_headers};
+    use std::collections::HashSet;
+
+    fn of(values: &[&[u8]]) -> Option<String> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append("if-match", HeaderValue::from_bytes(value).unwrap());
+        }
+        bound_headers(&headers).remove("if-match")
+    }
+
+    #[test]
+    fn no_two_sets_of_values_are_bound_alike() {
+        let sets: [&[&[u8]]; 7] = [
+            &[],
+            &[b""],
+            &[b"\"a\""],
+            &[b"\"a\"", b"\"b\""],
+            &[b"\"b\"", b"\"a\""],
+            &[b"\"a\", \"b\""],
+            &[b"\xff"],
+        ];
+        let mut bound: Vec<_> = sets.iter().map(|values| of(values)).collect();
+        bound.push(of(&["\u{ff}".as_bytes()]));
+        let different: HashSet<_> = bound.iter().collect();
+        assert_eq!(different.len(), bound.len(), "{bound:?}");
+        assert_eq!(of(&[b"\"a\""]).unwrap(), "\"a\"");
+    }
 }
