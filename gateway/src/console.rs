@@ -91,13 +91,11 @@ impl Console {
         let visitor = self.authenticate(arrival, trail).await?;
         let Some(route) = Route::of(&arrival.method, &arrival.target) else {
             let message = "there is nothing here for this method";
-            let refusal = Refusal::new(
+            return Err(Refusal::deny(
                 "console-unknown",
                 StatusCode::NOT_FOUND,
-                Verdict::Deny,
                 message,
-            );
-            return Err(Box::new(refusal));
+            ));
         };
         if !route.changes() {
             return self.look(route, &visitor).await;
@@ -189,7 +187,7 @@ impl Console {
                     .deletions
                     .list(self.pipeline.clock.now())
                     .await;
-                serde_json::json!({"value": found.map_err(act::unavailable)?})
+                serde_json::json!({"value": found?})
             }
             Route::Quarantine => {
                 self.reviews(visitor)?;

@@ -17,6 +17,7 @@ use vaultgate_pdp::Decision;
 use crate::approvals::Summary;
 use crate::listener::Answer;
 use crate::recorder::RefusalNote;
+use crate::store::StoreError;
 
 /// Header that tells the gateway's verdict.
 pub(crate) const VERDICT: HeaderName = HeaderName::from_static("x-vaultgate-decision");
@@ -113,6 +114,15 @@ impl Refusal {
             challenge: None,
             close: false,
         }
+    }
+
+    /// What the gateway itself does not allow.
+    pub(crate) fn deny(
+        reason: &'static str,
+        status: StatusCode,
+        message: impl Into<String>,
+    ) -> Box<Refusal> {
+        Box::new(Refusal::new(reason, status, Verdict::Deny, message))
     }
 
     /// Something that the gateway cannot do right now: 503, try again.
@@ -213,6 +223,13 @@ impl Refusal {
                 }],
             },
         }
+    }
+}
+
+impl From<StoreError> for Box<Refusal> {
+    fn from(error: StoreError) -> Box<Refusal> {
+        let message = format!("the store is unavailable: {error}");
+        Box::new(Refusal::unavailable("store-unavailable", message))
     }
 }
 

@@ -18,8 +18,7 @@ use crate::notices;
 use crate::pipeline::approval::note;
 use crate::pipeline::trail::Trail;
 use crate::recorder::ApprovalEvent;
-use crate::refusal::{RECEIPT, Refusal, Verdict};
-use crate::store::StoreError;
+use crate::refusal::{RECEIPT, Refusal};
 
 /// Most approvals of one list.
 const LISTED: u32 = 500;
@@ -43,7 +42,7 @@ impl Console {
         visitor: &Visitor,
     ) -> Result<Value, Box<Refusal>> {
         let approvals = &self.pipeline.approvals;
-        let found = approvals.list(which, LISTED).await.map_err(unavailable)?;
+        let found = approvals.list(which, LISTED).await?;
         let now = approvals.now();
         let seen = found
             .into_iter()
@@ -58,17 +57,12 @@ impl Console {
         id: Uuid,
         visitor: &Visitor,
     ) -> Result<Approval, Box<Refusal>> {
-        let found = self
-            .pipeline
-            .approvals
-            .find(id)
-            .await
-            .map_err(unavailable)?;
+        let found = self.pipeline.approvals.find(id).await?;
         found
             .filter(|approval| sees(visitor, approval))
             .ok_or_else(|| {
                 let message = format!("there is no approval `{id}` that you may see");
-                refused("approval-unknown", StatusCode::NOT_FOUND, message)
+                Refusal::deny("approval-unknown", StatusCode::NOT_FOUND, message)
             })
     }
 
@@ -100,7 +94,11 @@ impl Console {
         let approval = self.visible_approval(id, visitor).await?;
         if approval.digest() != said.digest {
             let message = "this is not the digest of that approval: look at it again";
-            return Err(refused("approval-digest", StatusCode::CONFLICT, message));
+            return Err(Refusal::deny(
+                "approval-digest",
+                StatusCode::CONFLICT,
+                message,
+            ));
         }
         let why = reason(&said.reason, word != Word::Approve)?;
         let (step, event) = self.step(approval, word, visitor, &why)?;
@@ -113,9 +111,13 @@ impl Console {
         };
         let receipt = self.record(Kind::Approval, &record).await?;
         let taken = self.pipeline.approvals.take(&step).await;
-        if !taken.map_err(unavailable)? {
+        if !taken? {
             let message = "somebody else was quicker: look at it again";
-            return Err(refused("approval-raced", StatusCode::CONFLICT, message));
+            return Err(Refusal::deny(
+                "approval-raced",
+                StatusCode::CONFLICT,
+                message,
+            ));
         }
         let kind = match step.approval.state {
             State::Approved { .. } => "approval.given",
@@ -198,7 +200,7 @@ pub(super) fn own(visitor: &Visitor) -> Result<String, Box<Refusal>> {
 pub(super) fn read<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, Box<Refusal>> {
     let malformed = |what: String| {
         let message = format!("the body cannot be read: {what}");
-        refused("console-malformed", StatusCode::BAD_REQUEST, message)
+        Refusal::deny("console-malformed", StatusCode::BAD_REQUEST, message)
     };
     let document =
         vaultgate_arm::json::Document::parse(body).map_err(|e| malformed(e.to_string()))?;
@@ -210,21 +212,17 @@ pub(super) fn reason(said: &str, needed: bool) -> Result<String, Box<Refusal>> {
     let said = said.trim();
     if said.len() > MAX_REASON || needed && said.is_empty() {
         let message = "say why in `reason`, in at most 2 KiB";
-        return Err(refused("reason-needed", StatusCode::BAD_REQUEST, message));
+        return Err(Refusal::deny(
+            "reason-needed",
+            StatusCode::BAD_REQUEST,
+            message,
+        ));
     }
     Ok(shown::visible(said))
 }
 
-pub(super) fn refused(
-    reason: &'static str,
-    status: StatusCode,
-    message: impl Into<String>,
-) -> Box<Refusal> {
-    Box::new(Refusal::new(reason, status, Verdict::Deny, message))
-}
-
 fn ineligible(why: Box<Ineligible>) -> Box<Refusal> {
-    refused(why.code(), StatusCode::FORBIDDEN, why.to_string())
+    Refusal::deny(why.code(), StatusCode::FORBIDDEN, why.to_string())
 }
 
 fn over(approval: &Approval) -> Box<Refusal> {
@@ -237,13 +235,7 @@ fn over(approval: &Approval) -> Box<Refusal> {
         approval.id,
         approval.state.as_str()
     );
-    refused(reason, StatusCode::CONFLICT, message)
-}
-
-#[expect(clippy::needless_pass_by_value, reason = "fits map_err")]
-pub(super) fn unavailable(error: StoreError) -> Box<Refusal> {
-    let message = format!("the store is unavailable: {error}");
-    Box::new(Refusal::unavailable("store-unavailable", message))
+    Refusal::deny(reason, StatusCode::CONFLICT, message)
 }
 
 pub(super) fn with(receipt: String, body: &Value) -> Answer {

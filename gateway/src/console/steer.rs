@@ -8,7 +8,7 @@ use uuid::Uuid;
 use vaultgate_decision_log::Kind;
 use vaultgate_pdp::Principal;
 
-use super::act::{own, reason, refused, unavailable, with};
+use super::act::{own, reason, with};
 use super::{Console, Visitor};
 use crate::incident::Lift;
 use crate::listener::Answer;
@@ -60,7 +60,7 @@ impl Console {
         let mut values = named.filter_map(|(_, value)| value.as_str());
         if !values.all(|value| !value.is_empty() && value.len() <= MAX_NAME) {
             let message = "the identity is empty or too long";
-            return Err(refused(
+            return Err(Refusal::deny(
                 "console-malformed",
                 StatusCode::BAD_REQUEST,
                 message,
@@ -75,7 +75,7 @@ impl Console {
             .quarantine
             .hold(said.target, by, why, now)
             .await;
-        let held = held.map_err(unavailable)?;
+        let held = held?;
         let title = format!("an identity is stopped: {target}");
         self.tell("quarantine.hold", title, &held.why).await;
         Ok(with(receipt, &json!(held)))
@@ -100,10 +100,10 @@ impl Console {
             .quarantine
             .release(id, &own(visitor)?, quorum)
             .await;
-        let (free, held) = match released.map_err(unavailable)? {
+        let (free, held) = match released? {
             Release::Unknown => {
                 let message = format!("nobody is held under `{id}`");
-                return Err(refused(
+                return Err(Refusal::deny(
                     "quarantine-unknown",
                     StatusCode::NOT_FOUND,
                     message,
@@ -136,7 +136,7 @@ impl Console {
             .await?;
         let (by, now) = (own(visitor)?, self.pipeline.clock.now());
         let frozen = self.pipeline.incident.begin(by, why, now).await;
-        let freeze = frozen.map_err(unavailable)?;
+        let freeze = frozen?;
         let title = "destruction is frozen everywhere".to_owned();
         self.tell("incident.frozen", title, &freeze.why).await;
         Ok(with(receipt, &json!({"freeze": freeze})))
@@ -155,10 +155,14 @@ impl Console {
             .await?;
         let quorum = self.pipeline.config.approvals.quorum;
         let lifted = self.pipeline.incident.lift(&own(visitor)?, quorum).await;
-        let (over, freeze) = match lifted.map_err(unavailable)? {
+        let (over, freeze) = match lifted? {
             Lift::NotFrozen => {
                 let message = "nothing is frozen";
-                return Err(refused("incident-none", StatusCode::CONFLICT, message));
+                return Err(Refusal::deny(
+                    "incident-none",
+                    StatusCode::CONFLICT,
+                    message,
+                ));
             }
             Lift::Waits(freeze) => (false, freeze),
             Lift::Lifted(freeze) => (true, freeze),

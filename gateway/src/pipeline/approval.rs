@@ -33,9 +33,7 @@ use crate::recorder::{ApprovalEvent, ApprovalNote, Consent};
 use crate::refusal::{PolicyReason, Refusal, Verdict};
 
 use bound::replayed;
-use refusals::{
-    differs, given, no_person, nobody, over, refused, required, unavailable, untold, waiting,
-};
+use refusals::{differs, given, no_person, nobody, over, required, untold, waiting};
 
 /// Header that presents an approval.
 const HEADER: &str = "vaultgate-approval";
@@ -83,7 +81,7 @@ impl Pipeline {
         let id = arrival.header(HEADER).and_then(api::canonical_uuid);
         let Some(id) = id else {
             let message = "`Vaultgate-Approval` is the id of one approval";
-            return Err(refused(
+            return Err(Refusal::deny(
                 "approval-malformed",
                 StatusCode::BAD_REQUEST,
                 message,
@@ -94,7 +92,7 @@ impl Pipeline {
         match approval.stage(now) {
             Stage::Approved(approved) => match approved.usable(now) {
                 Ok(()) => Ok(Some(approved)),
-                Err(from) => Err(refused(
+                Err(from) => Err(Refusal::deny(
                     "approval-cooling-off",
                     StatusCode::FORBIDDEN,
                     format!(
@@ -109,11 +107,11 @@ impl Pipeline {
 
     /// An approval that this caller asked for. Whose it is besides is nobody's to learn.
     async fn own_approval(&self, id: Uuid, caller: &Principal) -> Result<Approval, Box<Refusal>> {
-        let found = self.approvals.find(id).await.map_err(|e| unavailable(&e))?;
+        let found = self.approvals.find(id).await?;
         let own = found.filter(|approval| approval.request.requester.is(caller));
         own.ok_or_else(|| {
             let message = format!("you have asked for no approval `{id}`");
-            refused("approval-unknown", StatusCode::NOT_FOUND, message)
+            Refusal::deny("approval-unknown", StatusCode::NOT_FOUND, message)
         })
     }
 
@@ -188,7 +186,7 @@ impl Pipeline {
                     None,
                 ))
             }
-            Err(AskError::Store(error)) => Err(unavailable(&error)),
+            Err(AskError::Store(error)) => Err(error.into()),
         }
     }
 
@@ -203,7 +201,7 @@ impl Pipeline {
         let given = approved.approval();
         let (id, expires, told) = (given.id, given.expires, note(given, "refused"));
         if request.request_digest() != given.request.request_digest() {
-            let refusal = refused(
+            let refusal = Refusal::deny(
                 "approval-mismatch",
                 StatusCode::FORBIDDEN,
                 format!(
@@ -236,9 +234,9 @@ impl Pipeline {
         };
         let step = approved.void(why.to_owned(), now);
         let taken = self.approvals.take(&step).await;
-        if !taken.map_err(|e| unavailable(&e))? {
+        if !taken? {
             // Another request was quicker: what it made of the approval is what is told.
-            let current = self.approvals.find(id).await.map_err(|e| unavailable(&e))?;
+            let current = self.approvals.find(id).await?;
             let refusal = current.map_or_else(untold, |current| over(&current));
             return Ok(Standing::Owing(refusal, Some(told)));
         }
@@ -250,7 +248,7 @@ impl Pipeline {
                 &self.clock,
             ))
             .await;
-        let mut refusal = refused(
+        let mut refusal = Refusal::deny(
             "approval-void",
             StatusCode::FORBIDDEN,
             format!("approval {id} is void: {why}"),
@@ -270,12 +268,12 @@ impl Pipeline {
         let step = approved.used(trail.id, self.approvals.now());
         match self.approvals.take(&step).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(refused(
+            Ok(false) => Err(Refusal::deny(
                 "approval-used",
                 StatusCode::CONFLICT,
                 format!("approval {id} was used or ended by somebody else just now"),
             )),
-            Err(error) => Err(unavailable(&error)),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -315,7 +313,7 @@ impl Pipeline {
                     let message = format!(
                         "the request of approval {id} was sealed with a key that is gone; ask anew"
                     );
-                    refused("approval-sealed", StatusCode::CONFLICT, message)
+                    Refusal::deny("approval-sealed", StatusCode::CONFLICT, message)
                 })?
             }
         };

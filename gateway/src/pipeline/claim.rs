@@ -61,11 +61,7 @@ impl Pipeline {
         let begun = self
             .idempotency
             .begin(&scope, digest, trail.id, self.clock.now())
-            .await
-            .map_err(|error| {
-                let message = format!("the store is unavailable: {error}");
-                Box::new(Refusal::unavailable("store-unavailable", message))
-            })?;
+            .await?;
         Ok(match begun {
             Begin::Fresh(ticket) => Claim::First(ticket),
             Begin::Replay(reply) => Claim::Done(Box::new(reply)),

@@ -16,7 +16,7 @@ use crate::deletions::{self, Deletion};
 use crate::facts::{Before, Gathered};
 use crate::listener::Answer;
 use crate::notices;
-use crate::refusal::{Refusal, Verdict};
+use crate::refusal::Refusal;
 use crate::upstream::ForwardResult;
 
 /// What a request has destroyed, or taken back.
@@ -92,20 +92,22 @@ impl Pipeline {
         trail: &mut Trail,
     ) -> Result<Answer, Box<Refusal>> {
         let caller = self.authenticate(arrival, trail).await?;
-        let refused = |reason, status, message: String| {
-            Box::new(Refusal::new(reason, status, Verdict::Deny, message))
-        };
-        let found = self.deletions.find(id).await.map_err(|error| {
-            let message = format!("the store is unavailable: {error}");
-            Box::new(Refusal::unavailable("store-unavailable", message))
-        })?;
+        let found = self.deletions.find(id).await?;
         let Some(deletion) = found else {
             let message = format!("no deletion by decision `{id}` is kept");
-            return Err(refused("deletion-unknown", StatusCode::NOT_FOUND, message));
+            return Err(Refusal::deny(
+                "deletion-unknown",
+                StatusCode::NOT_FOUND,
+                message,
+            ));
         };
         let Some(back) = deletion.way_back else {
             let message = "what was deleted cannot be taken back by a request".to_owned();
-            return Err(refused("deletion-final", StatusCode::CONFLICT, message));
+            return Err(Refusal::deny(
+                "deletion-final",
+                StatusCode::CONFLICT,
+                message,
+            ));
         };
         let body = if back.body.is_null() {
             Vec::new()

@@ -5,22 +5,6 @@ use vaultgate_pdp::Approval as Terms;
 
 use crate::approvals::{Approval, BoundRequest, State, Summary};
 use crate::refusal::{Refusal, Verdict};
-use crate::store::StoreError;
-
-pub(super) fn refused(
-    reason: &'static str,
-    status: StatusCode,
-    message: impl Into<String>,
-) -> Box<Refusal> {
-    Box::new(Refusal::new(reason, status, Verdict::Deny, message))
-}
-
-pub(super) fn unavailable(error: &StoreError) -> Box<Refusal> {
-    Box::new(Refusal::unavailable(
-        "store-unavailable",
-        format!("the store is unavailable: {error}"),
-    ))
-}
 
 /// Azure did not tell in which state the resource is.
 pub(super) fn untold() -> Box<Refusal> {
@@ -123,7 +107,7 @@ pub(super) fn over(approval: &Approval) -> Box<Refusal> {
             format!("approval {id} could be used until {:.0}", approval.expires),
         ),
     };
-    let mut refusal = refused(reason, StatusCode::FORBIDDEN, message);
+    let mut refusal = Refusal::deny(reason, StatusCode::FORBIDDEN, message);
     refusal.hint = Some("send the request without an approval to ask for a new one".into());
     refusal
 }
