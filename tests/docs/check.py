@@ -320,7 +320,7 @@ SOURCES = [
     # Enumerations with a code for each variant.
     rf"(?:ReasonCode|Failure|LimitName|FaultCode|Ineligible)::\w+(?:\([^)]*\))?\s*=>\s*{CODE}",
     # Refusals that a step makes.
-    rf"(?:Refusal::new|unavailable|closing|conflict|refuse|refused)\(\s*{CODE}\s*,",
+    rf"(?:Refusal::(?:new|deny)|unavailable|closing|conflict|refuse)\(\s*{CODE}\s*,",
     rf"\.reason = {CODE};",
     # Pairs of a code and what is said with it.
     rf"=>\s*\(\s*{CODE}\s*,",
