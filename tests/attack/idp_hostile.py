@@ -6,6 +6,7 @@ Mended, each is in use again, which also shows that it was its trouble that was 
 """
 
 import concurrent.futures
+import itertools
 import time
 
 from hostile_answers import ANSWERS, INTRUDER
@@ -27,14 +28,19 @@ def realms(idp, _):
 
 
 class Trial:
-    """One hostile answer against the gateway."""
+    """One hostile answer against the gateway, asked about from an address of its own: tokens
+    are counted by address, and what is judged here is the answer."""
+
+    sources = itertools.count(2)
 
     def __init__(self, world, realm, hostile):
         self.world, self.realm, self.hostile = world, realm, hostile
+        number = next(self.sources)
+        self.source = f"127.2.{number // 250}.{number % 250 + 2}"
 
     def ask(self, token):
         began = time.monotonic()
-        met = ask(self.world, token)
+        met = ask(self.world, token, self.source)
         took = time.monotonic() - began
         hold(took <= FETCH + SLACK, f"an answer after {took:.1f} s: {met}")
         return met

@@ -303,12 +303,15 @@ class World:
             self.tls = ssl.create_default_context(cafile=self.ca)
         return self.tls
 
-    def send(self, method, target, token=None, body=None, headers=(), timeout=PATIENCE):
-        """One request to the gateway; `target` is a path or a URL of the gateway."""
+    def send(self, method, target, token=None, body=None, headers=(), timeout=PATIENCE,
+             source=None):
+        """One request to the gateway; `target` is a path or a URL of the gateway, `source` an
+        address of this machine to come from."""
         parts = urllib.parse.urlsplit(self.url)
         path = target[len(self.url):] if target.startswith(self.url + "/") else target
         connection = http.client.HTTPSConnection(
-            parts.hostname, parts.port, context=self.context(), timeout=timeout
+            parts.hostname, parts.port, context=self.context(), timeout=timeout,
+            source_address=source and (source, 0)
         )
         sent = dict(headers)
         if token:
