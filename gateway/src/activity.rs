@@ -11,10 +11,14 @@
 //! one bucket longer. Losing counters would widen access, so they are saved with the
 //! log index they stand for, and the tail of the log is applied again at start.
 //! Memory is bounded; what is in flight is never dropped for it.
+//!
+//! Gateways on one store share their counters ([`shared`]): a reservation is then made in
+//! the store, after all that any of them has counted or has in flight.
 
 mod counters;
 mod event;
 mod ring;
+mod shared;
 mod snapshot;
 mod table;
 mod view;
@@ -27,17 +31,24 @@ use vaultgate_arm::Class;
 use vaultgate_pdp::Principal;
 
 use crate::config::limits::Limits;
+use crate::store::{Store, StoreError};
 
 pub(crate) use event::ActivityEvent;
 pub(crate) use view::ActivityView;
 
 use counters::Counters;
 use ring::Moment;
+use shared::{Entry, How, Replicated, Shared};
 use table::Table;
+use uuid::Uuid;
 
 /// The counters; cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Activity(Arc<Mutex<State>>);
+pub(crate) struct Activity {
+    state: Arc<Mutex<State>>,
+    /// Present where other gateways count too.
+    shared: Option<Arc<Shared>>,
+}
 
 struct State {
     principals: Table,
@@ -48,6 +59,7 @@ struct State {
     /// Protected items of the estate, as last counted by the inventory.
     estate_items: Option<u64>,
     progress: Progress,
+    replicated: Replicated,
 }
 
 /// Which records of the decision log the counters stand for.
@@ -66,38 +78,95 @@ impl Activity {
     /// Nothing counted yet.
     pub(crate) fn new(limits: &Limits) -> Activity {
         let limits = limits.activity;
-        Activity(Arc::new(Mutex::new(State {
-            principals: Table::new(limits.max_principals),
-            agents: Table::new(limits.max_principals),
-            persons: Table::new(limits.max_principals),
-            vaults: Table::new(limits.max_vaults),
-            estate: Counters::default(),
-            estate_items: None,
-            progress: Progress::default(),
-        })))
+        Activity {
+            state: Arc::new(Mutex::new(State {
+                principals: Table::new(limits.max_principals),
+                agents: Table::new(limits.max_principals),
+                persons: Table::new(limits.max_principals),
+                vaults: Table::new(limits.max_vaults),
+                estate: Counters::default(),
+                estate_items: None,
+                progress: Progress::default(),
+                replicated: Replicated::default(),
+            })),
+            shared: None,
+        }
+    }
+
+    /// Nothing counted yet; what the gateways on this store count is one count, if they can
+    /// be several. `replica` is the name of this one.
+    pub(crate) fn of(store: &Store, replica: &str, limits: &Limits) -> Activity {
+        let shared = store
+            .shared()
+            .then(|| Arc::new(Shared::new(store, replica)));
+        Activity {
+            shared,
+            ..Activity::new(limits)
+        }
     }
 
     /// Counts of before this request with what others have in flight, and the
     /// reservation of this request. Its record must be written after this.
-    pub(crate) fn reserve(
+    pub(crate) async fn reserve(
         &self,
         event: &ActivityEvent,
         now: Timestamp,
+    ) -> Result<(ActivityView, Reservation), StoreError> {
+        let Some(shared) = &self.shared else {
+            return Ok(self.reserve_here(event, now, Place::Here));
+        };
+        if !event.class.changes() {
+            // Reads have no budget that one too many would break: they are counted after.
+            return Ok(self.reserve_here(event, now, Place::Nowhere));
+        }
+        let (id, at) = (Uuid::now_v7(), Moment::of(now));
+        let least_index = self.lock().progress.expect_one();
+        match shared.reserve(&self.state, id, event, at).await {
+            Ok(view) => {
+                let place = Place::InStore(id);
+                Ok((view, self.reservation(event, at, place, least_index)))
+            }
+            Err(error) => {
+                self.lock().progress.settle(least_index);
+                // It may have been taken nevertheless.
+                shared.tell(Entry::settled(id, How::Released, None));
+                Err(error)
+            }
+        }
+    }
+
+    fn reserve_here(
+        &self,
+        event: &ActivityEvent,
+        now: Timestamp,
+        place: Place,
     ) -> (ActivityView, Reservation) {
         let at = Moment::of(now);
         let mut state = self.lock();
         let view = state.view(event, at);
-        state.hold(event, at);
+        if matches!(place, Place::Here) {
+            state.hold(event, at);
+        }
         let least_index = state.progress.expect_one();
         drop(state);
-        let reservation = Reservation {
+        (view, self.reservation(event, at, place, least_index))
+    }
+
+    fn reservation(
+        &self,
+        event: &ActivityEvent,
+        at: Moment,
+        place: Place,
+        least_index: u64,
+    ) -> Reservation {
+        Reservation {
             activity: self.clone(),
             event: event.clone(),
             at,
+            place,
             least_index,
             open: true,
-        };
-        (view, reservation)
+        }
     }
 
     /// The same counts without a reservation: for reads and for preflights.
@@ -110,7 +179,11 @@ impl Activity {
     pub(crate) fn note_refused(&self, principal: &Principal, operation: &str, now: Timestamp) {
         let nothing = serde_json::Value::Null;
         let event = ActivityEvent::new(principal, operation, Class::Read, None, &nothing);
-        self.lock().deny(&event, Moment::of(now));
+        let at = Moment::of(now);
+        match &self.shared {
+            None => self.lock().deny(&event, at),
+            Some(shared) => shared.tell(Entry::counted(How::Denied, at, event, None)),
+        }
     }
 
     /// Tells how many protected items the estate has; none when that is not known.
@@ -128,9 +201,16 @@ impl Activity {
         if state.progress.has_counted(replayed.index) {
             return;
         }
-        match replayed.allowed {
-            true => state.allow(&replayed.event, replayed.at),
-            false => state.deny(&replayed.event, replayed.at),
+        let how = match replayed.allowed {
+            true => How::Allowed,
+            false => How::Denied,
+        };
+        match &self.shared {
+            None => state.count(how, &replayed.event, replayed.at),
+            Some(shared) => {
+                let index = Some(replayed.index);
+                shared.tell(Entry::counted(how, replayed.at, replayed.event, index));
+            }
         }
         state.progress.count(replayed.index);
     }
@@ -150,7 +230,7 @@ impl Activity {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic elsewhere must not reset or stop the counting.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -160,34 +240,54 @@ pub(crate) struct Reservation {
     activity: Activity,
     event: ActivityEvent,
     at: Moment,
+    place: Place,
     least_index: u64,
     open: bool,
+}
+
+/// Where a place in the budgets is held.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In this process: nobody else counts.
+    Here,
+    /// In the store, for every gateway on it.
+    InStore(Uuid),
+    /// Nowhere: it is counted when it is settled.
+    Nowhere,
 }
 
 impl Reservation {
     /// The decision to allow is on record under this index.
     pub(crate) fn commit(mut self, index: u64) {
-        self.end(Some(index), State::allow);
+        self.end(Some(index), How::Allowed);
     }
 
     /// The decision to deny is on record under this index.
     pub(crate) fn refuse(mut self, index: u64) {
-        self.end(Some(index), State::deny);
+        self.end(Some(index), How::Denied);
     }
 
     /// Gives the place back and counts nothing: what was asked for has been done
     /// before, and the caller got the stored reply. `index` is that of its record.
     pub(crate) fn release(mut self, index: u64) {
-        self.end(Some(index), |_, _, _| {});
+        self.end(Some(index), How::Released);
     }
 
     /// Gives the place back and counts what replaces it, under one lock: in between,
     /// others would see a budget that is not there.
-    fn end(&mut self, index: Option<u64>, count: impl FnOnce(&mut State, &ActivityEvent, Moment)) {
+    fn end(&mut self, index: Option<u64>, how: How) {
         self.open = false;
         let mut state = self.activity.lock();
-        state.unhold(&self.event);
-        count(&mut state, &self.event, self.at);
+        match (&self.activity.shared, self.place) {
+            (Some(shared), Place::InStore(id)) => shared.settle(Entry::settled(id, how, index)),
+            (Some(shared), _) => {
+                shared.tell(Entry::counted(how, self.at, self.event.clone(), index));
+            }
+            (None, _) => {
+                state.unhold(&self.event);
+                state.count(how, &self.event, self.at);
+            }
+        }
         state.progress.settle(self.least_index);
         if let Some(index) = index {
             state.progress.count(index);
@@ -198,7 +298,7 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         if self.open {
-            self.end(None, State::deny);
+            self.end(None, How::Denied);
         }
     }
 }
@@ -254,6 +354,14 @@ impl State {
             // A vault that nobody ever changed is not remembered: its name may be
             // an invention of the caller.
             self.vaults.forget_if_blank(vault);
+        }
+    }
+
+    fn count(&mut self, how: How, event: &ActivityEvent, at: Moment) {
+        match how {
+            How::Allowed => self.allow(event, at),
+            How::Denied => self.deny(event, at),
+            How::Released => {}
         }
     }
 

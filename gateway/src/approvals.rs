@@ -22,7 +22,7 @@ use vaultgate_pdp::Approval as Terms;
 
 use crate::clock::Clock;
 use crate::config;
-use crate::store::{Store, StoreError};
+use crate::store::{Change, Store, StoreError};
 
 pub(crate) use people::{Ineligible, Vote, from, named, person};
 pub(crate) use request::{BoundRequest, Requester};
@@ -103,6 +103,16 @@ impl Approvals {
     /// Ends what has run out, and forgets what ended long ago. Returns what ran out.
     pub(crate) async fn sweep(&self) -> Result<Vec<Approval>, StoreError> {
         rows::sweep(&self.store, self.clock.latest()).await
+    }
+
+    /// Makes all that is open void, in a change of the store; how many that were.
+    pub(crate) async fn void_all(
+        &self,
+        change: &mut Change,
+        why: &str,
+    ) -> Result<usize, StoreError> {
+        let void = rows::void_all(change, why, self.clock.latest()).await?;
+        Ok(void.len())
     }
 
     /// The time by which approvals are judged: no step back of a clock revives one.

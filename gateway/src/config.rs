@@ -162,10 +162,13 @@ pub(crate) struct Console {
     pub(crate) address: SocketAddr,
 }
 
-/// The SQLite store.
-pub(crate) struct Store {
-    /// Database file.
-    pub(crate) path: PathBuf,
+/// The store.
+pub(crate) enum Store {
+    /// A SQLite database file of this gateway's own.
+    File(PathBuf),
+    /// A PostgreSQL server that gateways share, by a reference to its address, which holds a
+    /// password.
+    Server(upstream::SecretRef),
 }
 
 /// Long-running operations.

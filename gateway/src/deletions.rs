@@ -9,10 +9,9 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use sqlx::Row as _;
 use uuid::Uuid;
 
-use crate::store::{Store, StoreError};
+use crate::store::{Row, Store, StoreError, sql};
 
 /// How long what is over is still listed, milliseconds: 30 days.
 const LISTED: i64 = 30 * 86_400_000;
@@ -75,8 +74,7 @@ impl Deletions {
     pub(crate) async fn keep(&self, deletion: &Deletion) -> Result<(), StoreError> {
         let content =
             serde_json::to_string(deletion).map_err(|_| StoreError::Value { column: "content" })?;
-        let mut change = self.store.begin().await?;
-        sqlx::query(
+        let insert = sql(
             "INSERT INTO deletions (decision, resource, state, deleted_at, until, content)
              VALUES ($1, $2, 'deleted', $3, $4, $5)",
         )
@@ -84,57 +82,40 @@ impl Deletions {
         .bind(deletion.resource.to_ascii_lowercase())
         .bind(deletion.at.as_millisecond())
         .bind(deletion.until.map(|until| until.as_millisecond()))
-        .bind(content)
-        .execute(&mut *change)
-        .await
-        .map_err(|error| self.store.fault(error))?;
-        self.store.commit(change).await
+        .bind(content);
+        let mut change = self.store.begin().await?;
+        change.execute(insert).await?;
+        change.commit().await
     }
 
     /// Notes that what was deleted of a resource is there again.
     pub(crate) async fn taken_back(&self, resource: &str) -> Result<(), StoreError> {
-        let mut change = self.store.begin().await?;
-        sqlx::query(
+        let update = sql(
             "UPDATE deletions SET state = 'taken-back' WHERE resource = $1 AND state = 'deleted'",
-        )
-        .bind(resource.to_ascii_lowercase())
-        .execute(&mut *change)
-        .await
-        .map_err(|error| self.store.fault(error))?;
-        self.store.commit(change).await
+        );
+        let mut change = self.store.begin().await?;
+        change
+            .execute(update.bind(resource.to_ascii_lowercase()))
+            .await?;
+        change.commit().await
     }
 
     /// One deletion.
     pub(crate) async fn find(&self, decision: Uuid) -> Result<Option<Deletion>, StoreError> {
-        let row = sqlx::query("SELECT content FROM deletions WHERE decision = $1")
-            .bind(decision.to_string())
-            .fetch_optional(self.store.readers()?)
-            .await
-            .map_err(|error| self.store.fault(error))?;
-        row.map(|row| {
-            let text: String = row.try_get("content").map_err(|e| self.store.fault(e))?;
-            serde_json::from_str(&text).map_err(|_| StoreError::Value { column: "content" })
-        })
-        .transpose()
+        let select = sql("SELECT content FROM deletions WHERE decision = $1");
+        let row = self.store.first(select.bind(decision.to_string())).await?;
+        row.map(|row| read(&row)).transpose()
     }
 
     /// Deletions, those first whose time ends first.
     pub(crate) async fn list(&self, now: Timestamp) -> Result<Vec<Standing>, StoreError> {
-        let rows = sqlx::query(
-            "SELECT state, content FROM deletions
-             ORDER BY state, COALESCE(until, deleted_at), decision LIMIT $1",
-        )
-        .bind(MOST)
-        .fetch_all(self.store.readers()?)
-        .await
-        .map_err(|error| self.store.fault(error))?;
+        let select = sql("SELECT state, content FROM deletions
+             ORDER BY state, COALESCE(until, deleted_at), decision LIMIT $1");
+        let rows = self.store.all(select.bind(MOST)).await?;
         rows.iter()
             .map(|row| {
-                let state: String = row.try_get("state").map_err(|e| self.store.fault(e))?;
-                let text: String = row.try_get("content").map_err(|e| self.store.fault(e))?;
-                let deletion: Deletion = serde_json::from_str(&text)
-                    .map_err(|_| StoreError::Value { column: "content" })?;
-                let state = match state.as_str() {
+                let deletion = read(row)?;
+                let state = match row.value::<String>("state")?.as_str() {
                     "taken-back" => "taken-back",
                     _ if deletion.until.is_none_or(|until| until <= now) => "gone",
                     _ => "deleted",
@@ -146,14 +127,17 @@ impl Deletions {
 
     /// Forgets what has been over for long.
     pub(crate) async fn sweep(&self, now: Timestamp) -> Result<(), StoreError> {
+        let delete = sql("DELETE FROM deletions WHERE COALESCE(until, deleted_at) <= $1");
+        let long_ago = now.as_millisecond().saturating_sub(LISTED);
         let mut change = self.store.begin().await?;
-        sqlx::query("DELETE FROM deletions WHERE COALESCE(until, deleted_at) <= $1")
-            .bind(now.as_millisecond().saturating_sub(LISTED))
-            .execute(&mut *change)
-            .await
-            .map_err(|error| self.store.fault(error))?;
-        self.store.commit(change).await
+        change.execute(delete.bind(long_ago)).await?;
+        change.commit().await
     }
+}
+
+fn read(row: &Row) -> Result<Deletion, StoreError> {
+    serde_json::from_str(&row.value::<String>("content")?)
+        .map_err(|_| StoreError::Value { column: "content" })
 }
 
 /// Until when Azure keeps what is deleted now, by the vault's posture.

@@ -40,6 +40,8 @@ pub(crate) struct Idempotency(Arc<Inner>);
 
 struct Inner {
     store: Store,
+    /// This gateway among those that share the store: it settles what it left itself.
+    replica: String,
     limits: IdempotencyLimits,
     clock: Clock,
     /// Decisions whose ticket is alive in this process: under way, not orphaned.
@@ -123,10 +125,11 @@ pub(crate) enum Resolution {
 }
 
 impl Idempotency {
-    /// Keeps keys in `store`.
-    pub(crate) fn new(store: Store, limits: &Limits, clock: Clock) -> Idempotency {
+    /// Keeps keys in `store` for the gateway of this name.
+    pub(crate) fn new(store: Store, replica: &str, limits: &Limits, clock: Clock) -> Idempotency {
         Idempotency(Arc::new(Inner {
             store,
+            replica: replica.to_owned(),
             limits: limits.idempotency,
             clock,
             live: Mutex::default(),
@@ -146,6 +149,7 @@ impl Idempotency {
             body_digest: crate::digest::hex(&body_digest),
             decision,
             now,
+            replica: self.0.replica.clone(),
         };
         let this = self.clone();
         // On a task of its own: a caller that hangs up must not leave a key half taken.
@@ -187,7 +191,7 @@ impl Idempotency {
         // Both before and after: a ticket may be settled or taken in between, and one
         // that is under way must never be reconciled.
         let before = self.live().clone();
-        let mut found = rows::in_flight(&self.0.store).await?;
+        let mut found = rows::in_flight(&self.0.store, &self.0.replica).await?;
         let after = self.live();
         found.retain(|change| {
             !before.contains(&change.decision) && !after.contains(&change.decision)

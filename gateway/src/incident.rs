@@ -9,11 +9,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
 use tokio::sync::Mutex;
 use vaultgate_arm::Class;
 
-use crate::store::{Store, StoreError};
+use crate::store::{Change, Row, Statement, Store, StoreError, sql};
 
 /// A freeze that holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +113,24 @@ impl Incident {
         Ok(freeze)
     }
 
+    /// Freezes in a change of the store, unless it is frozen.
+    pub(crate) async fn freeze_in(
+        change: &mut Change,
+        by: &str,
+        why: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let found = change.first(sql(SELECT)).await?;
+        let (mut content, version) = parsed(found)?;
+        content.freeze.get_or_insert_with(|| Freeze {
+            since: now,
+            by: by.to_owned(),
+            why: why.to_owned(),
+            lift: Vec::new(),
+        });
+        change.execute(update(&content, version)?).await.map(drop)
+    }
+
     /// Lifts the freeze once so many different people want it.
     pub(crate) async fn lift(&self, by: &str, quorum: u32) -> Result<Lift, StoreError> {
         let (content, version) = read(&self.store).await?;
@@ -144,34 +161,39 @@ impl Incident {
     }
 
     async fn write(&self, content: &Content, version: i64) -> Result<(), StoreError> {
-        let text =
-            serde_json::to_string(content).map_err(|_| StoreError::Value { column: "content" })?;
+        let update = update(content, version)?;
         let mut change = self.store.begin().await?;
-        let taken = sqlx::query(
-            "UPDATE incident SET version = version + 1, content = $1 WHERE id = 1 AND version = $2",
-        )
-        .bind(text)
-        .bind(version)
-        .execute(&mut *change)
-        .await
-        .map_err(|error| self.store.fault(error))?;
-        self.store.commit(change).await?;
+        let taken = change.execute(update).await?;
+        change.commit().await?;
         self.refresh().await?;
-        match taken.rows_affected() {
+        match taken {
             1 => Ok(()),
             _ => Err(StoreError::Busy),
         }
     }
 }
 
+const SELECT: &str = "SELECT version, content FROM incident WHERE id = 1";
+
+fn update(content: &Content, version: i64) -> Result<Statement, StoreError> {
+    let text =
+        serde_json::to_string(content).map_err(|_| StoreError::Value { column: "content" })?;
+    Ok(sql("UPDATE incident SET version = version + 1, content = $1
+         WHERE id = 1 AND version = $2")
+    .bind(text)
+    .bind(version))
+}
+
 async fn read(store: &Store) -> Result<(Content, i64), StoreError> {
-    let row = sqlx::query("SELECT version, content FROM incident WHERE id = 1")
-        .fetch_one(store.readers()?)
-        .await
-        .map_err(|error| store.fault(error))?;
-    let text: String = row.try_get("content").map_err(|error| store.fault(error))?;
-    let content =
-        serde_json::from_str(&text).map_err(|_| StoreError::Value { column: "content" })?;
-    let version = row.try_get("version").map_err(|error| store.fault(error))?;
-    Ok((content, version))
+    let row = store.first(sql(SELECT)).await?;
+    // A server that is behind would lift a freeze: only then is it known that it is not.
+    store.check().await?;
+    parsed(row)
+}
+
+fn parsed(row: Option<Row>) -> Result<(Content, i64), StoreError> {
+    let wrong = || StoreError::Value { column: "content" };
+    let row = row.ok_or_else(wrong)?;
+    let content = serde_json::from_str(&row.value::<String>("content")?);
+    Ok((content.map_err(|_| wrong())?, row.value("version")?))
 }

@@ -12,7 +12,6 @@ use vaultgate_notify::{
     Backoff, Channel, ChannelError, Connections, Courier, CourierError, MailLogin, MailSettings,
     MailTls, Notice, Outbox, OutboxError,
 };
-use zeroize::Zeroizing;
 
 use crate::approvals::shown::visible;
 use crate::approvals::{Approval, from};
@@ -193,18 +192,8 @@ fn channel(channel: &Notify) -> Result<Channel, NoticesError> {
 }
 
 fn read(channel: &str, reference: &SecretRef) -> Result<SecretString, NoticesError> {
-    let wrong = |why: String| NoticesError::Secret {
+    reference.at_hand().map_err(|why| NoticesError::Secret {
         channel: channel.to_owned(),
         why,
-    };
-    let text = match reference {
-        SecretRef::File(path) => std::fs::read_to_string(path)
-            .map_err(|error| wrong(format!("`{}`: {error}", path.display())))?,
-        SecretRef::Env(name) => {
-            std::env::var(name).map_err(|_| wrong(format!("`{name}` is not set")))?
-        }
-        SecretRef::KeyVault { .. } => return Err(wrong("channels do not read Key Vaults".into())),
-    };
-    let text = Zeroizing::new(text);
-    Ok(SecretString::from(text.trim().to_owned()))
+    })
 }

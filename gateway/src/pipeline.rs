@@ -147,7 +147,7 @@ impl Pipeline {
         let settled = asked.settle(&gathered.before);
         self.not_frozen(settled.class)?;
         // Counters include what is in flight: two requests cannot spend one budget.
-        let (activity, reservation) = self.reserve(caller, &asked, &settled);
+        let (activity, reservation) = self.reserve(caller, &asked, &settled).await?;
         // May they. Never errs: a fault of the policy is a denial.
         let shown = presented.as_ref().map(approval::as_input);
         let input = self.input(

@@ -11,12 +11,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 use vaultgate_pdp::Principal;
 
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, sql};
 
 /// How often the store is read for what another replica wrote: an identity that is stopped
 /// there is stopped here within a second.
@@ -183,15 +182,14 @@ impl Quarantine {
             release: Vec::new(),
             version: 1,
         };
+        let insert = sql("INSERT INTO quarantine (id, state, version, since, content)
+             VALUES ($1, 'held', 1, $2, $3)")
+        .bind(held.id.to_string())
+        .bind(now.as_millisecond())
+        .bind(content(&held)?);
         let mut change = self.store.begin().await?;
-        sqlx::query("INSERT INTO quarantine (id, state, version, since, content) VALUES ($1, 'held', 1, $2, $3)")
-            .bind(held.id.to_string())
-            .bind(now.as_millisecond())
-            .bind(content(&held)?)
-            .execute(&mut *change)
-            .await
-            .map_err(|error| self.store.fault(error))?;
-        self.store.commit(change).await?;
+        change.execute(insert).await?;
+        change.commit().await?;
         self.refresh().await?;
         Ok(held)
     }
@@ -212,21 +210,19 @@ impl Quarantine {
             held.release.push(by.to_owned());
         }
         let free = held.release.len() >= quorum as usize;
-        let mut change = self.store.begin().await?;
-        let taken = sqlx::query(
+        let update = sql(
             "UPDATE quarantine SET state = $1, version = version + 1, content = $2
              WHERE id = $3 AND version = $4 AND state = 'held'",
         )
         .bind(if free { "released" } else { "held" })
         .bind(content(&held)?)
         .bind(id.to_string())
-        .bind(held.version)
-        .execute(&mut *change)
-        .await
-        .map_err(|error| self.store.fault(error))?;
-        self.store.commit(change).await?;
+        .bind(held.version);
+        let mut change = self.store.begin().await?;
+        let taken = change.execute(update).await?;
+        change.commit().await?;
         self.refresh().await?;
-        if taken.rows_affected() == 0 {
+        if taken == 0 {
             // Somebody else was quicker: they ask again, and see what is.
             return Err(StoreError::Busy);
         }
@@ -247,18 +243,18 @@ impl Quarantine {
 }
 
 async fn read(store: &Store) -> Result<Vec<Held>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT version, content FROM quarantine WHERE state = 'held' ORDER BY since, id",
-    )
-    .fetch_all(store.readers()?)
-    .await
-    .map_err(|error| store.fault(error))?;
+    let select = sql(
+        "SELECT version, content FROM quarantine WHERE state = 'held'
+         ORDER BY since, id",
+    );
+    let rows = store.all(select).await?;
+    // A server that is behind would let somebody go: only then is it known that it is not.
+    store.check().await?;
     rows.iter()
         .map(|row| {
-            let text: String = row.try_get("content").map_err(|error| store.fault(error))?;
-            let held: Held =
-                serde_json::from_str(&text).map_err(|_| StoreError::Value { column: "content" })?;
-            let version = row.try_get("version").map_err(|error| store.fault(error))?;
+            let held: Held = serde_json::from_str(&row.value::<String>("content")?)
+                .map_err(|_| StoreError::Value { column: "content" })?;
+            let version = row.value("version")?;
             Ok(Held { version, ..held })
         })
         .collect()

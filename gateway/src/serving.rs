@@ -26,7 +26,7 @@ use crate::admit::{Admission, ConnectionCaps, RefusalLedger};
 use crate::approvals::Approvals;
 use crate::authn::Authenticator;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::console::Console;
 use crate::custody::Custody;
 use crate::custody::watch::Watcher;
@@ -95,8 +95,9 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
     upstream.keep_fresh();
     let admission = Arc::new(Admission::new(&config.limits, clock.clone()));
     let observer = Observer::new(upstream.reader(), recorder.clone(), Arc::clone(&admission));
-    let activity = Activity::new(&config.limits);
-    let idempotency = Idempotency::new(store.clone(), &config.limits, clock.clone());
+    let replica = &config.log.origin;
+    let activity = Activity::of(&store, replica, &config.limits);
+    let idempotency = Idempotency::new(store.clone(), replica, &config.limits, clock.clone());
     let watcher = Watcher::new(
         observer.clone(),
         recorder.clone(),
@@ -104,6 +105,9 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
         config.custody.watch_every,
     );
     let approvals = Approvals::new(store.clone(), &config.approvals, clock.clone());
+    if store.moved() {
+        take_over(&store, &approvals, &clock).await?;
+    }
     let left = recovery::replay(&config.log.dir, log.size(), &store, &activity).await?;
     let recovery = recovery::Recovery {
         observer: &observer,
@@ -128,6 +132,9 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
         subscriptions: config.facts.estate_subscriptions.clone(),
         authority: upstream.host().to_owned(),
     };
+    if let Err(error) = activity.caught_up().await {
+        tracing::error!(%error, "what this gateway had in flight goes on counting");
+    }
     let (quarantine, incident) = if store.healthy() {
         let quarantine = Quarantine::open(store.clone()).await;
         let incident = Incident::open(store.clone()).await;
@@ -178,6 +185,7 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
     tokio::spawn(housekeeping(Arc::clone(&pipeline), stop.clone()));
     let told = courier.map(|courier| tokio::spawn(courier.run(stop.clone())));
     tokio::spawn(follow(Arc::clone(&pipeline), stop.clone()));
+    tokio::spawn(pipeline.activity.clone().follow(stop.clone()));
     if config.policy.watch {
         let policies = Arc::clone(&pipeline.policies);
         tokio::spawn(policies.watch(recorder.clone(), stop.clone()));
@@ -243,7 +251,15 @@ async fn open_store(
     config: &Config,
     log: &vaultgate_decision_log::DecisionLog,
 ) -> anyhow::Result<Store> {
-    match Store::open(&config.store.path).await {
+    let opened = match &config.store {
+        config::Store::File(path) => Store::open(path).await,
+        config::Store::Server(url) => {
+            let url = url.at_hand();
+            let url = url.map_err(|why| anyhow::anyhow!("the store's address: {why}"))?;
+            Store::connect(&url, &config.log.origin).await
+        }
+    };
+    match opened {
         Ok(store) => {
             if store.created() && log.size() > OWN_RECORDS {
                 tracing::error!("the store is new beside an older log: stored replies are lost");
@@ -261,6 +277,22 @@ async fn open_store(
     }
 }
 
+/// Takes over a store that came from another server: what was used up, stopped or frozen
+/// there since may not be in it. No consent in it holds, and destruction is frozen.
+async fn take_over(store: &Store, approvals: &Approvals, clock: &Clock) -> anyhow::Result<()> {
+    let why = "the store came from another server or an older state: what was approved, used, \
+               stopped or frozen since may be missing";
+    let mut change = store.take_over().await?;
+    let void = approvals.void_all(&mut change, why).await?;
+    Incident::freeze_in(&mut change, "gateway", why, clock.now()).await?;
+    change.commit().await?;
+    tracing::error!(
+        void,
+        "open approvals are void and destruction is frozen until reviewers lift it: {why}"
+    );
+    Ok(())
+}
+
 /// Follows what other replicas write: who is stopped, what is frozen.
 async fn follow(pipeline: Arc<Pipeline>, mut stop: watch::Receiver<bool>) {
     loop {
@@ -270,6 +302,13 @@ async fn follow(pipeline: Arc<Pipeline>, mut stop: watch::Receiver<bool>) {
         }
         // What is known goes on holding while the store cannot be read, and changes are
         // refused meanwhile.
+        if !pipeline.store.healthy() && pipeline.store.shared() {
+            let now = pipeline.clock.now();
+            // A server that was away is in use again as soon as it is back.
+            if let Err(error) = pipeline.store.probe(now).await {
+                tracing::debug!(%error, "the store is unavailable");
+            }
+        }
         if let Err(error) = pipeline.quarantine.refresh().await {
             tracing::debug!(%error, "the quarantine was not read again");
         }

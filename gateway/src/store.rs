@@ -1,8 +1,8 @@
 //! The store: what must survive a restart and is not the decision log.
 //!
-//! Owns the SQLite file. One connection writes, so that every change is serialised
-//! and a compare-and-set cannot race; a few others read. A commit that returned is
-//! on disk (WAL with `synchronous = FULL`).
+//! A file of this gateway's own (SQLite), or a server that several gateways share
+//! (PostgreSQL): the same tables, the same statements. Changes are serialised, so that a
+//! compare-and-set cannot race; a change that was committed is on disk.
 //!
 //! Losing state must never widen access: a file that is corrupt, foreign, newer
 //! than this build or in use by another gateway is refused at open, and a store
@@ -11,113 +11,119 @@
 
 mod fault;
 mod file;
+mod postgres;
 mod room;
 mod schema;
+#[cfg(test)]
+pub(crate) mod scratch;
+mod sqlite;
+mod statement;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{Connection as _, Sqlite, Transaction};
+use secrecy::SecretString;
+use sqlx::{Postgres, Sqlite, Transaction};
 
 pub(crate) use fault::StoreError;
+pub(crate) use statement::{Row, Statement, sql};
 
 use fault::Severity;
-use file::Claimed;
-
-/// How long a statement waits for a lock that another process holds.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a caller waits for a connection before the store counts as busy.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-const READERS: u32 = 4;
+use postgres::Server;
+use sqlite::OpenFile;
 
 /// The open store; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Store(Arc<Inner>);
 
 struct Inner {
-    /// Absent when the file could not be opened at all.
-    file: Option<OpenFile>,
+    /// Absent when it could not be opened at all.
+    engine: Option<Engine>,
     health: Mutex<Health>,
 }
 
-struct OpenFile {
-    path: PathBuf,
-    writer: SqlitePool,
-    readers: SqlitePool,
-    /// Held for as long as the store is open: one file has one gateway.
-    claimed: Claimed,
+enum Engine {
+    File(OpenFile),
+    Server(Box<Server>),
 }
 
 enum Health {
     Good,
-    /// Failed in a way that may pass, such as a full disk.
+    /// Failed in a way that may pass, such as a full disk or a server that is away.
     Failing(String),
     /// Failed in a way after which nothing that it says can be relied on.
     Lost(String),
 }
 
+/// A change under way: nobody else changes the store meanwhile. Dropped, nothing of it was.
+pub(crate) struct Change {
+    store: Store,
+    begun: Begun,
+}
+
+enum Begun {
+    File(Transaction<'static, Sqlite>),
+    Server(Transaction<'static, Postgres>, Standing),
+}
+
+/// What a change is to the server's history.
+enum Standing {
+    /// The so many-th change.
+    Number(i64),
+    /// The one that takes the store over.
+    TakeOver,
+}
+
 impl Store {
-    /// Opens the store, making it when there is no file; checks it whole first.
+    /// Opens the store in a file, making it when there is none; checks it whole first.
     pub(crate) async fn open(path: &Path) -> Result<Store, StoreError> {
-        let claimed = file::claim(path)?;
-        if claimed.absent() {
-            make(path).await?;
-        }
-        let writer = SqlitePoolOptions::new()
-            .max_connections(1)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .before_acquire(|connection, _| {
-                // SQLite ends a transaction by itself when the disk is full; the driver
-                // then counts one that is open for ever and begins no other.
-                let sound = !connection.is_in_transaction();
-                Box::pin(async move { Ok(sound) })
-            })
-            .connect_with(options(path).pragma("wal_autocheckpoint", room::CHECKPOINT_PAGES))
-            .await
-            .map_err(|error| StoreError::opening(path, error))?;
-        schema::check(&writer, path).await?;
-        schema::migrate(&writer, path).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS)
-            // While one is open the write-ahead log stays, and with it the room in it.
-            .min_connections(1)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .connect_with(options(path).pragma("query_only", "ON"))
-            .await
-            .map_err(|error| StoreError::opening(path, error))?;
-        // The write-ahead log is a new directory entry too.
-        file::sync_parent(path)?;
-        Ok(Store(Arc::new(Inner {
-            file: Some(OpenFile {
-                path: path.to_owned(),
-                writer,
-                readers,
-                claimed,
-            }),
+        Ok(Store::of(Engine::File(OpenFile::open(path).await?)))
+    }
+
+    /// Opens the store on a server, as the gateway of this name.
+    pub(crate) async fn connect(url: &SecretString, replica: &str) -> Result<Store, StoreError> {
+        let server = Server::connect(url, replica).await?;
+        Ok(Store::of(Engine::Server(Box::new(server))))
+    }
+
+    fn of(engine: Engine) -> Store {
+        Store(Arc::new(Inner {
+            engine: Some(engine),
             health: Mutex::new(Health::Good),
-        })))
+        }))
     }
 
     /// A store that could not be opened, for a gateway that goes on with reads only:
     /// every use of it fails with the reason.
     pub(crate) fn lost(error: &StoreError) -> Store {
         Store(Arc::new(Inner {
-            file: None,
+            engine: None,
             health: Mutex::new(Health::Lost(error.to_string())),
         }))
     }
 
-    /// Whether [`Store::open`] made the file. A new store beside a decision log that
+    /// Whether opening made the store. A new store beside a decision log that
     /// has records means that state was lost: the caller must say so loudly.
     pub(crate) fn created(&self) -> bool {
-        let file = self.0.file.as_ref();
-        file.is_some_and(|file| file.claimed.absent())
+        match &self.0.engine {
+            Some(Engine::File(file)) => file.created(),
+            Some(Engine::Server(server)) => server.created(),
+            None => false,
+        }
+    }
+
+    /// Whether other gateways use the same store.
+    pub(crate) fn shared(&self) -> bool {
+        matches!(self.0.engine, Some(Engine::Server(_)))
+    }
+
+    /// Whether the store was moved to another server, and may be older than what was done:
+    /// it takes no change before [`Store::take_over`].
+    pub(crate) fn moved(&self) -> bool {
+        match &self.0.engine {
+            Some(Engine::Server(server)) => server.moved(),
+            _ => false,
+        }
     }
 
     /// Whether the store can be relied on; while not, changes are refused.
@@ -137,61 +143,95 @@ impl Store {
     /// to work again. One that was lost stays lost until it is opened anew.
     pub(crate) async fn probe(&self, now: jiff::Timestamp) -> Result<(), StoreError> {
         let mut change = self.begin().await?;
-        let touched = sqlx::query("UPDATE liveness SET touched = $1 WHERE id = 1")
-            .bind(now.as_millisecond())
-            .execute(&mut *change)
-            .await;
-        touched.map_err(|error| self.fault(error))?;
-        self.commit(change).await?;
-        let mut health = self.health();
-        if matches!(*health, Health::Failing(_)) {
-            *health = Health::Good;
-        }
+        let touch = sql("UPDATE liveness SET touched = $1 WHERE id = 1");
+        change.execute(touch.bind(now.as_millisecond())).await?;
+        change.commit().await?;
+        self.recovered();
         Ok(())
+    }
+
+    /// Whether all that was read until now is of the store as it was opened. A server may
+    /// have been replaced by one that is behind it; a file cannot be.
+    pub(crate) async fn check(&self) -> Result<(), StoreError> {
+        match self.engine()? {
+            Engine::File(_) => Ok(()),
+            Engine::Server(server) => server.check().await.map_err(|error| self.remember(error)),
+        }
     }
 
     /// Takes room for changes on a full disk, if it is not there and the disk has it.
     /// Failing changes nothing: the store works for as long as there is any room.
     pub(crate) async fn keep_room(&self) -> Result<(), StoreError> {
-        let file = self.file()?;
-        let there = room::is_there(&file.writer, &file.path).await;
-        if there.map_err(|error| self.fault(error))? {
-            return Ok(());
+        match self.engine()? {
+            Engine::File(file) => file.keep_room().await.map_err(|error| match error {
+                full @ (StoreError::Full | StoreError::File { .. }) => full,
+                other => self.remember(other),
+            }),
+            Engine::Server(_) => Ok(()),
         }
-        file::try_space(&file.path, room::NEEDED).await?;
-        let taken = room::take(&file.writer).await;
-        taken.map_err(|error| match StoreError::running(error) {
-            full @ StoreError::Full => full,
-            other => self.remember(other),
-        })
     }
 
-    /// Begins a change. It holds the only writing connection: do nothing slow in it.
-    pub(crate) async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        let file = self.file()?;
-        // IMMEDIATE takes the write lock at once, so that no change fails half-way
-        // because another process wrote between its first read and its first write.
-        let begun = file.writer.begin_with("BEGIN IMMEDIATE").await;
-        begun.map_err(|error| self.fault(error))
+    /// Begins a change. Nobody else can change the store meanwhile: do nothing slow in it.
+    pub(crate) async fn begin(&self) -> Result<Change, StoreError> {
+        let begun = match self.engine()? {
+            Engine::File(file) => {
+                let begun = file.begin().await.map_err(StoreError::running);
+                begun.map(Begun::File)
+            }
+            Engine::Server(server) => {
+                let begun = server.begin().await;
+                begun.map(|(change, number)| Begun::Server(change, Standing::Number(number)))
+            }
+        };
+        self.change(begun)
     }
 
-    /// Commits a change; once this returns `Ok` it is on disk.
-    pub(crate) async fn commit(
-        &self,
-        change: Transaction<'static, Sqlite>,
-    ) -> Result<(), StoreError> {
-        change.commit().await.map_err(|error| self.fault(error))
+    /// Begins the change that takes a moved store over: what could have been used up since
+    /// must be made void in it.
+    pub(crate) async fn take_over(&self) -> Result<Change, StoreError> {
+        let begun = match self.engine()? {
+            Engine::File(file) => {
+                let begun = file.begin().await.map_err(StoreError::running);
+                begun.map(Begun::File)
+            }
+            Engine::Server(server) => {
+                let begun = server.take_over().await;
+                begun.map(|change| Begun::Server(change, Standing::TakeOver))
+            }
+        };
+        self.change(begun)
     }
 
-    /// The connections for reading. Map their errors by [`Store::fault`].
-    pub(crate) fn readers(&self) -> Result<&SqlitePool, StoreError> {
-        Ok(&self.file()?.readers)
+    fn change(&self, begun: Result<Begun, StoreError>) -> Result<Change, StoreError> {
+        let store = self.clone();
+        match begun {
+            Ok(begun) => Ok(Change { store, begun }),
+            Err(error) => Err(self.remember(error)),
+        }
     }
 
-    /// Turns an error of the driver into ours, and remembers what it says about the
-    /// store's health.
-    pub(crate) fn fault(&self, error: sqlx::Error) -> StoreError {
-        self.remember(StoreError::running(error))
+    /// All rows that a statement finds, outside any change.
+    pub(crate) async fn all(&self, statement: Statement) -> Result<Vec<Row>, StoreError> {
+        let found = match self.engine()? {
+            Engine::File(file) => {
+                let found = statement.for_sqlite().fetch_all(&file.readers).await;
+                found
+                    .map(|rows| rows.into_iter().map(Row::Sqlite).collect())
+                    .map_err(StoreError::running)
+            }
+            Engine::Server(server) => {
+                let found = statement.for_postgres().fetch_all(&server.readers).await;
+                found
+                    .map(|rows| rows.into_iter().map(Row::Postgres).collect())
+                    .map_err(StoreError::remote)
+            }
+        };
+        found.map_err(|error| self.remember(error))
+    }
+
+    /// The first row that a statement finds, outside any change.
+    pub(crate) async fn first(&self, statement: Statement) -> Result<Option<Row>, StoreError> {
+        Ok(self.all(statement).await?.into_iter().next())
     }
 
     fn remember(&self, fault: StoreError) -> StoreError {
@@ -204,22 +244,30 @@ impl Store {
         fault
     }
 
-    /// Closes the connections in good order; the file may then be opened again.
-    pub(crate) async fn close(&self) {
-        if let Some(file) = &self.0.file {
-            file.readers.close().await;
-            file.writer.close().await;
+    fn recovered(&self) {
+        let mut health = self.health();
+        if matches!(*health, Health::Failing(_)) {
+            *health = Health::Good;
         }
     }
 
-    /// The file, unless nothing it says can be relied on.
-    fn file(&self) -> Result<&OpenFile, StoreError> {
-        match (&*self.health(), &self.0.file) {
+    /// Closes the connections in good order; the store may then be opened again.
+    pub(crate) async fn close(&self) {
+        match &self.0.engine {
+            Some(Engine::File(file)) => file.close().await,
+            Some(Engine::Server(server)) => server.close().await,
+            None => {}
+        }
+    }
+
+    /// The engine, unless nothing it says can be relied on.
+    fn engine(&self) -> Result<&Engine, StoreError> {
+        match (&*self.health(), &self.0.engine) {
             (Health::Lost(why), _) => Err(StoreError::Lost { why: why.clone() }),
             (_, None) => Err(StoreError::Lost {
                 why: "it was never opened".to_owned(),
             }),
-            (Health::Good | Health::Failing(_), Some(file)) => Ok(file),
+            (Health::Good | Health::Failing(_), Some(engine)) => Ok(engine),
         }
     }
 
@@ -228,31 +276,66 @@ impl Store {
     }
 }
 
-/// Makes a new store, under another name until it is whole: a first start that is
-/// cut short leaves nothing that the next one would have to take for lost state.
-async fn make(path: &Path) -> Result<(), StoreError> {
-    let new = file::begin(path)?;
-    let pool = SqlitePoolOptions::new()
-        .max_connections(1)
-        // All of it must be in the one file that is given the store's name.
-        .connect_with(options(&new).journal_mode(SqliteJournalMode::Delete))
-        .await
-        .map_err(|error| StoreError::opening(&new, error))?;
-    schema::migrate(&pool, &new).await?;
-    pool.close().await;
-    file::finish(&new, path)
-}
+impl Change {
+    /// Runs a statement; how many rows it changed.
+    pub(crate) async fn execute(&mut self, statement: Statement) -> Result<u64, StoreError> {
+        let done = match &mut self.begun {
+            Begun::File(change) => {
+                let done = statement.for_sqlite().execute(&mut **change).await;
+                done.map(|done| done.rows_affected())
+                    .map_err(StoreError::running)
+            }
+            Begun::Server(change, _) => {
+                let done = statement.for_postgres().execute(&mut **change).await;
+                done.map(|done| done.rows_affected())
+                    .map_err(StoreError::remote)
+            }
+        };
+        done.map_err(|error| self.store.remember(error))
+    }
 
-fn options(path: &Path) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(false)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .foreign_keys(true)
-        .busy_timeout(BUSY_TIMEOUT)
-        // A doctored file must not run SQL functions of its own through its schema.
-        .pragma("trusted_schema", "OFF")
+    /// All rows that a statement finds.
+    pub(crate) async fn all(&mut self, statement: Statement) -> Result<Vec<Row>, StoreError> {
+        let found = match &mut self.begun {
+            Begun::File(change) => {
+                let found = statement.for_sqlite().fetch_all(&mut **change).await;
+                found
+                    .map(|rows| rows.into_iter().map(Row::Sqlite).collect())
+                    .map_err(StoreError::running)
+            }
+            Begun::Server(change, _) => {
+                let found = statement.for_postgres().fetch_all(&mut **change).await;
+                found
+                    .map(|rows| rows.into_iter().map(Row::Postgres).collect())
+                    .map_err(StoreError::remote)
+            }
+        };
+        found.map_err(|error| self.store.remember(error))
+    }
+
+    /// The first row that a statement finds.
+    pub(crate) async fn first(&mut self, statement: Statement) -> Result<Option<Row>, StoreError> {
+        Ok(self.all(statement).await?.into_iter().next())
+    }
+
+    /// Commits; once this returns `Ok` it is on disk. When it fails, it may be or not.
+    pub(crate) async fn commit(self) -> Result<(), StoreError> {
+        let Change { store, begun } = self;
+        let committed = match begun {
+            Begun::File(change) => change.commit().await.map_err(StoreError::running),
+            Begun::Server(change, standing) => {
+                let committed = change.commit().await.map_err(StoreError::remote);
+                if let (Ok(()), Ok(Engine::Server(server))) = (&committed, store.engine()) {
+                    match standing {
+                        Standing::Number(number) => server.committed(number),
+                        Standing::TakeOver => server.taken_over(),
+                    }
+                }
+                committed
+            }
+        };
+        committed.map_err(|error| store.remember(error))
+    }
 }
 
 #[cfg(test)]

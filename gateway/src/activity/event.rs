@@ -4,6 +4,7 @@
 //! rules, so that a restart does not change a count.
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use vaultgate_pdp::{Principal, PrincipalKind};
 
@@ -11,7 +12,7 @@ use super::ring::Moment;
 use vaultgate_arm::Class;
 
 /// One request, as far as counters care.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ActivityEvent {
     /// `Principal::key`.
     pub(crate) principal: String,

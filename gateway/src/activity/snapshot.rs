@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
 
 use super::counters::Counters;
 use super::ring::Moment;
-use super::{Activity, Progress};
-use crate::store::{Store, StoreError};
+use super::shared::Replicated;
+use super::{Activity, Progress, State};
+use crate::store::{Row, Statement, Store, StoreError, sql};
 
 const SCHEMA: &str = "vaultgate.activity/1";
 
@@ -65,6 +65,9 @@ struct Saved {
     persons: HashMap<String, Arc<Counters>>,
     vaults: HashMap<String, Arc<Counters>>,
     estate: Counters,
+    /// Where several gateways count.
+    #[serde(default)]
+    replicated: Replicated,
 }
 
 impl Activity {
@@ -82,6 +85,7 @@ impl Activity {
                 persons: state.persons.share(),
                 vaults: state.vaults.share(),
                 estate: state.estate.clone(),
+                replicated: state.replicated.clone(),
             }
         };
         let bytes = serde_json::to_vec(&saved).map_err(damaged)?;
@@ -94,45 +98,22 @@ impl Activity {
     /// Takes the counters from a snapshot, and gives the index of the first record to
     /// [`Activity::replay`]. Meant for the start, before any reservation.
     pub(crate) fn restore(&self, bytes: &[u8]) -> Result<u64, ActivityError> {
-        let saved: Saved = serde_json::from_slice(bytes).map_err(damaged)?;
-        if saved.schema != SCHEMA {
-            let detail = format!("`{}` is not `{SCHEMA}`", saved.schema);
-            return Err(ActivityError::Damaged { detail });
-        }
         let mut state = self.lock();
-        state.principals.replace(saved.principals);
-        state.agents.replace(saved.agents);
-        state.persons.replace(saved.persons);
-        state.vaults.replace(saved.vaults);
-        state.estate = saved.estate;
-        state.progress = Progress {
-            floor: saved.floor,
-            counted: saved.counted,
-            ..Progress::default()
-        };
-        Ok(saved.floor)
+        state.restore(bytes)?;
+        Ok(state.progress.floor)
     }
 
     /// Saves the counters; run it every few minutes and at shutdown.
     pub(crate) async fn save(&self, store: &Store, now: Timestamp) -> Result<(), ActivityError> {
         self.tidy(now);
+        if let Some(shared) = &self.shared {
+            return self.save_shared(shared, now).await;
+        }
         let Snapshot { index, bytes } = self.snapshot()?;
+        let write = write(i64::try_from(index).map_err(damaged)?, now, bytes);
         let mut change = store.begin().await?;
-        let written = sqlx::query(
-            "INSERT INTO snapshots (name, log_index, taken_at, digest, content)
-             VALUES ('activity', $1, $2, $3, $4)
-             ON CONFLICT (name) DO UPDATE SET
-                 log_index = excluded.log_index, taken_at = excluded.taken_at,
-                 digest = excluded.digest, content = excluded.content",
-        )
-        .bind(i64::try_from(index).map_err(damaged)?)
-        .bind(now.as_millisecond())
-        .bind(crate::digest::sha256(&bytes))
-        .bind(bytes)
-        .execute(&mut *change)
-        .await;
-        written.map_err(|error| store.fault(error))?;
-        Ok(store.commit(change).await?)
+        change.execute(write).await?;
+        Ok(change.commit().await?)
     }
 
     /// Reads the saved counters back, and gives the index of the first record to
@@ -142,19 +123,16 @@ impl Activity {
         store: &Store,
         log_size: u64,
     ) -> Result<Option<u64>, ActivityError> {
-        let found = sqlx::query("SELECT digest, content FROM snapshots WHERE name = 'activity'")
-            .fetch_optional(store.readers()?)
-            .await;
-        let Some(row) = found.map_err(|error| store.fault(error))? else {
-            return Ok(None);
+        let index = match &self.shared {
+            Some(shared) => self.load_shared(shared).await?,
+            None => {
+                let select = sql("SELECT digest, content FROM snapshots WHERE name = 'activity'");
+                let Some(row) = store.first(select).await? else {
+                    return Ok(None);
+                };
+                self.restore(&verified(&row)?)?
+            }
         };
-        let digest: String = row.try_get("digest").map_err(|error| store.fault(error))?;
-        let bytes: Vec<u8> = row.try_get("content").map_err(|error| store.fault(error))?;
-        if crate::digest::sha256(&bytes) != digest {
-            let detail = "its digest does not match".to_owned();
-            return Err(ActivityError::Damaged { detail });
-        }
-        let index = self.restore(&bytes)?;
         if index > log_size {
             return Err(ActivityError::Ahead { index, log_size });
         }
@@ -169,6 +147,71 @@ impl Activity {
         state.agents.each(|row| row.tidy(at));
         state.persons.each(|row| row.tidy(at));
     }
+}
+
+impl State {
+    /// Takes the counters from a snapshot.
+    pub(super) fn restore(&mut self, bytes: &[u8]) -> Result<(), ActivityError> {
+        let saved: Saved = serde_json::from_slice(bytes).map_err(damaged)?;
+        if saved.schema != SCHEMA {
+            let detail = format!("`{}` is not `{SCHEMA}`", saved.schema);
+            return Err(ActivityError::Damaged { detail });
+        }
+        self.principals.replace(saved.principals);
+        self.agents.replace(saved.agents);
+        self.persons.replace(saved.persons);
+        self.vaults.replace(saved.vaults);
+        self.estate = saved.estate;
+        if saved.replicated.is_none() {
+            self.progress = Progress {
+                floor: saved.floor,
+                counted: saved.counted,
+                ..Progress::default()
+            };
+        }
+        self.replicated = saved.replicated;
+        self.hold_again();
+        Ok(())
+    }
+
+    /// Forgets all counts, and what is in flight.
+    pub(super) fn empty(&mut self) {
+        for table in [
+            &mut self.principals,
+            &mut self.agents,
+            &mut self.persons,
+            &mut self.vaults,
+        ] {
+            table.replace(HashMap::new());
+        }
+        self.estate = Counters::default();
+        self.replicated = Replicated::default();
+    }
+}
+
+/// The saved counters of a row, if they are what was saved.
+pub(super) fn verified(row: &Row) -> Result<Vec<u8>, ActivityError> {
+    let bytes: Vec<u8> = row.value("content")?;
+    if crate::digest::sha256(&bytes) != row.value::<String>("digest")? {
+        let detail = "its digest does not match".to_owned();
+        return Err(ActivityError::Damaged { detail });
+    }
+    Ok(bytes)
+}
+
+/// Saves counters.
+pub(super) fn write(index: i64, now: Timestamp, bytes: Vec<u8>) -> Statement {
+    sql(
+        "INSERT INTO snapshots (name, log_index, taken_at, digest, content)
+         VALUES ('activity', $1, $2, $3, $4)
+         ON CONFLICT (name) DO UPDATE SET
+             log_index = excluded.log_index, taken_at = excluded.taken_at,
+             digest = excluded.digest, content = excluded.content",
+    )
+    .bind(index)
+    .bind(now.as_millisecond())
+    .bind(crate::digest::sha256(&bytes))
+    .bind(bytes)
 }
 
 fn damaged(error: impl std::fmt::Display) -> ActivityError {

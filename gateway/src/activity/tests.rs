@@ -15,17 +15,24 @@ use serde_json::{Value, json};
 use vaultgate_pdp::{Binding, Principal, PrincipalKind};
 
 use super::snapshot::ActivityError;
-use super::{Activity, ActivityEvent, ActivityView};
+use super::{Activity, ActivityEvent, ActivityView, Place, Reservation};
 use crate::config::limits::{ActivityLimits, Limits};
-use crate::store::Store;
+use crate::store::{Store, sql};
 use vaultgate_arm::Class;
 
-fn start() -> Timestamp {
+pub(super) fn start() -> Timestamp {
     "2026-11-23T03:00:00Z".parse().unwrap()
 }
 
 fn activity() -> Activity {
     Activity::new(&Limits::defaults())
+}
+
+impl Activity {
+    /// A place where nobody else counts, which nobody waits for.
+    fn reserve_now(&self, event: &ActivityEvent, now: Timestamp) -> (ActivityView, Reservation) {
+        self.reserve_here(event, now, Place::Here)
+    }
 }
 
 fn principal(subject: &str, person: Option<&str>, kind: PrincipalKind) -> Principal {
@@ -47,7 +54,7 @@ fn principal(subject: &str, person: Option<&str>, kind: PrincipalKind) -> Princi
     }
 }
 
-fn event(subject: &str, class: Class, vault: &str) -> ActivityEvent {
+pub(super) fn event(subject: &str, class: Class, vault: &str) -> ActivityEvent {
     let principal = principal(subject, None, PrincipalKind::Human);
     let delta = json!({ "retention_days": -10 });
     let delta = if class == Class::Weaken {
@@ -62,7 +69,7 @@ fn json_of(view: &ActivityView) -> Value {
     serde_json::to_value(view).unwrap()
 }
 
-fn record(seq: u64, at: Timestamp, verdict: &str, class: &str) -> Value {
+pub(super) fn record(seq: u64, at: Timestamp, verdict: &str, class: &str) -> Value {
     json!({
         "seq": seq, "time": at.to_string(), "kind": "decision", "verdict": verdict,
         "input": {
@@ -85,7 +92,7 @@ async fn two_hundred_parallel_deletes_and_one_sees_an_unspent_budget() {
                 let subject = format!("caller-{}", n % 7);
                 barrier.wait().await;
                 let delete = event(&subject, Class::Delete, "v1");
-                let (view, reservation) = activity.reserve(&delete, start());
+                let (view, reservation) = activity.reserve_now(&delete, start());
                 // The rule: one delete per vault and day.
                 let allowed = view.vault.classes["delete"].day == 0;
                 tokio::task::yield_now().await;
@@ -115,8 +122,8 @@ async fn two_hundred_parallel_deletes_and_one_sees_an_unspent_budget() {
 fn refused_and_dropped_requests_count_as_denied_and_never_against_a_vault() {
     let activity = activity();
     let weaken = event("alice", Class::Weaken, "v1");
-    let (first, refused) = activity.reserve(&weaken, start());
-    let (second, dropped) = activity.reserve(&weaken, start());
+    let (first, refused) = activity.reserve_now(&weaken, start());
+    let (second, dropped) = activity.reserve_now(&weaken, start());
     assert_eq!(first.vault.classes["weaken"].hour, 0);
     assert_eq!(second.vault.classes["weaken"].hour, 1);
     assert_eq!(second.vault.retention_days_removed.month, 10);
@@ -124,7 +131,7 @@ fn refused_and_dropped_requests_count_as_denied_and_never_against_a_vault() {
     assert_eq!(second.principal.vaults.hour, 1);
     refused.refuse(0);
     drop(dropped);
-    let (_, released) = activity.reserve(&weaken, start());
+    let (_, released) = activity.reserve_now(&weaken, start());
     released.release(1);
     let after = json_of(&activity.view(&weaken, start()));
     assert_eq!(after["vault"]["weaken"]["30d"], 0);
@@ -171,7 +178,7 @@ fn one_person_behind_two_principals_has_one_count() {
     for (n, subject) in ["alice", "alice-admin"].into_iter().enumerate() {
         let caller = principal(subject, Some("p-1"), PrincipalKind::Human);
         let delete = ActivityEvent::new(&caller, "d", Class::Delete, Some("v1"), &Value::Null);
-        let (view, reservation) = activity.reserve(&delete, start());
+        let (view, reservation) = activity.reserve_now(&delete, start());
         assert_eq!(view.principal.classes["delete"].hour, 0);
         assert_eq!(view.person.unwrap().classes["delete"].hour, n as u64);
         reservation.commit(n as u64);
@@ -182,7 +189,7 @@ fn one_person_behind_two_principals_has_one_count() {
 fn the_share_of_the_estate_is_known_when_its_size_is() {
     let activity = activity();
     let delete = event("alice", Class::Delete, "v1");
-    activity.reserve(&delete, start()).1.commit(0);
+    activity.reserve_now(&delete, start()).1.commit(0);
     for (items, share) in [(None, None), (Some(0), None), (Some(250), Some(0.004))] {
         activity.set_estate_items(items);
         let view = activity.view(&delete, start());
@@ -195,10 +202,10 @@ fn the_share_of_the_estate_is_known_when_its_size_is() {
 fn a_class_is_first_again_after_ninety_days() {
     let activity = activity();
     let restore = event("alice", Class::Restore, "v1");
-    let (view, reservation) = activity.reserve(&restore, start());
+    let (view, reservation) = activity.reserve_now(&restore, start());
     assert!(view.principal.first_in_90d);
     // In flight is not done: of many at once, each is still a first.
-    let (view, other) = activity.reserve(&restore, start());
+    let (view, other) = activity.reserve_now(&restore, start());
     assert!(view.principal.first_in_90d);
     other.release(0);
     reservation.commit(1);
@@ -216,7 +223,7 @@ fn reads_are_counted_by_who_made_them_only() {
     let activity = activity();
     let read = event("alice", Class::Read, "v1");
     for index in 0..2 {
-        activity.reserve(&read, start()).1.commit(index);
+        activity.reserve_now(&read, start()).1.commit(index);
     }
     let view = activity.view(&read, start());
     assert_eq!(view.principal.classes["read"].hour, 2);
@@ -235,14 +242,14 @@ fn a_hundred_thousand_strangers_do_not_fill_memory_nor_push_out_what_counts() {
         ..Limits::defaults()
     });
     let delete = event("alice", Class::Delete, "v1");
-    activity.reserve(&delete, start()).1.commit(0);
-    let (_, held) = activity.reserve(&event("bob", Class::Read, "v1"), start());
+    activity.reserve_now(&delete, start()).1.commit(0);
+    let (_, held) = activity.reserve_now(&event("bob", Class::Read, "v1"), start());
     let later = start().checked_add(1.hours()).unwrap();
     for n in 0..100_000_u64 {
         let subject = format!("stranger-{n}");
         let read = event(&subject, Class::Delete, &format!("invented-{n}"));
         // Refused: nothing that was invented may stay but the stranger's own count.
-        activity.reserve(&read, later).1.refuse(n + 1);
+        activity.reserve_now(&read, later).1.refuse(n + 1);
     }
     assert!(activity.keys() <= 1_002, "{}", activity.keys());
     let state = activity.lock();
@@ -267,7 +274,7 @@ fn one_callers_inventions_are_bounded() {
         activity.note_refused(&caller, &format!("invented/{n}"), start());
         let vault = format!("v{n}");
         activity
-            .reserve(&event("alice", Class::Snapshot, &vault), start())
+            .reserve_now(&event("alice", Class::Snapshot, &vault), start())
             .1
             .commit(n);
     }
@@ -283,14 +290,14 @@ fn a_snapshot_and_the_tail_of_the_log_give_the_same_counts() {
     let activity = activity();
     let delete = event("alice", Class::Delete, "v1");
     let weaken = event("alice", Class::Weaken, "v1");
-    activity.reserve(&delete, start()).1.commit(4);
+    activity.reserve_now(&delete, start()).1.commit(4);
     // Durable as record 6 before record 5 was, and still in flight as record 5.
-    let (_, slow) = activity.reserve(&weaken, start());
-    activity.reserve(&delete, start()).1.commit(6);
+    let (_, slow) = activity.reserve_now(&weaken, start());
+    activity.reserve_now(&delete, start()).1.commit(6);
     let snapshot = activity.snapshot().unwrap();
     assert_eq!(snapshot.index, 5);
     slow.commit(5);
-    activity.reserve(&delete, start()).1.refuse(7);
+    activity.reserve_now(&delete, start()).1.refuse(7);
     let want = json_of(&activity.view(&delete, start()));
 
     let restarted = self::activity();
@@ -326,7 +333,7 @@ fn the_records_of_an_idle_gateway_are_not_kept() {
     let activity = activity();
     for n in 0..10_000 {
         activity
-            .reserve(&event("alice", Class::Snapshot, "v1"), start())
+            .reserve_now(&event("alice", Class::Snapshot, "v1"), start())
             .1
             .commit(n * 3);
     }
@@ -343,7 +350,7 @@ async fn counters_survive_in_the_store_and_damage_is_no_empty_start() {
     assert_eq!(activity.load(&store, 0).await.unwrap(), None);
     let delete = event("alice", Class::Delete, "v1");
     for index in 0..2 {
-        activity.reserve(&delete, start()).1.commit(index);
+        activity.reserve_now(&delete, start()).1.commit(index);
         activity.save(&store, start()).await.unwrap();
     }
     drop(store);
@@ -363,11 +370,9 @@ async fn counters_survive_in_the_store_and_damage_is_no_empty_start() {
         })
     ));
     let mut change = store.begin().await.unwrap();
-    sqlx::query("UPDATE snapshots SET content = CAST('{}' AS BLOB)")
-        .execute(&mut *change)
-        .await
-        .unwrap();
-    store.commit(change).await.unwrap();
+    let damage = sql("UPDATE snapshots SET content = $1").bind(b"{}".to_vec());
+    change.execute(damage).await.unwrap();
+    change.commit().await.unwrap();
     let damaged = self::activity().load(&store, 2).await;
     assert!(matches!(damaged, Err(ActivityError::Damaged { .. })));
 }
@@ -467,7 +472,7 @@ fn check_against_naive(steps: &[Step]) {
         let short = view.principal.denied;
         assert_eq!((short.hour, short.day), (refused(&hour), refused(&day)));
 
-        let (_, reservation) = activity.reserve(&event, now);
+        let (_, reservation) = activity.reserve_now(&event, now);
         let index = index as u64;
         match step.end {
             0 => {

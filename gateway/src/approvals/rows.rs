@@ -5,22 +5,17 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sqlx::Row as _;
-use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 use vaultgate_pdp::Approval as Terms;
 
 use super::AskError;
 use super::people::Vote;
 use super::request::BoundRequest;
-use super::stage::{Approval, State, Step};
-use crate::store::{Store, StoreError};
+use super::stage::{Approval, Ended, State, Step};
+use crate::store::{Change, Row, Store, StoreError, sql};
 
 /// How long what has ended is still listed, milliseconds: 90 days. The log keeps it for ever.
 const LISTED: i64 = 90 * 86_400_000;
-/// How many rows one sweep looks at.
-const SWEPT: u32 = 500;
-
 /// Which approvals are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
@@ -47,8 +42,6 @@ struct Content {
     state: State,
 }
 
-const COLUMNS: &str = "id, version, asked_at, expires_at, content";
-
 /// Takes in a new approval, or finds the open one of the same request.
 pub(super) async fn insert(
     store: &Store,
@@ -59,19 +52,16 @@ pub(super) async fn insert(
     let principal = principal(&approval);
     let request = approval.request.request_digest();
     let mut change = store.begin().await?;
-    let open = sqlx::query(
+    let select = sql(
         "SELECT id, version, asked_at, expires_at, content, request FROM approvals
          WHERE principal = $1 AND state IN ('pending', 'approved') AND expires_at > $2",
     )
     .bind(&principal)
-    .bind(now.as_millisecond())
-    .fetch_all(&mut *change)
-    .await
-    .map_err(|error| store.fault(error))?;
+    .bind(now.as_millisecond());
+    let open = change.all(select).await?;
     for row in &open {
-        let same: String = row.try_get("request").map_err(|error| store.fault(error))?;
-        if same == request {
-            let known = read(store, row)?;
+        if row.value::<String>("request")? == request {
+            let known = read(row)?;
             // Of another state of the resource it is another approval.
             if known.request.state == approval.request.state {
                 return Ok((known, false));
@@ -81,11 +71,9 @@ pub(super) async fn insert(
     if open.len() >= most as usize {
         return Err(AskError::TooMany { limit: most });
     }
-    let inserted = sqlx::query(
-        "INSERT INTO approvals
+    let insert = sql("INSERT INTO approvals
              (id, principal, request, state, version, asked_at, expires_at, content)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
-    )
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)")
     .bind(approval.id.to_string())
     .bind(&principal)
     .bind(&request)
@@ -93,24 +81,18 @@ pub(super) async fn insert(
     .bind(approval.version)
     .bind(approval.asked_at.as_millisecond())
     .bind(approval.expires.as_millisecond())
-    .bind(content(&approval)?)
-    .execute(&mut *change)
-    .await;
-    inserted.map_err(|error| store.fault(error))?;
-    store.commit(change).await?;
+    .bind(content(&approval)?);
+    change.execute(insert).await?;
+    change.commit().await?;
     Ok((approval, true))
 }
 
 /// One approval.
 pub(super) async fn find(store: &Store, id: Uuid) -> Result<Option<Approval>, StoreError> {
-    let row = sqlx::query(
-        "SELECT id, version, asked_at, expires_at, content FROM approvals WHERE id = $1",
-    )
-    .bind(id.to_string())
-    .fetch_optional(store.readers()?)
-    .await
-    .map_err(|error| store.fault(error))?;
-    row.map(|row| read(store, &row)).transpose()
+    let select =
+        sql("SELECT id, version, asked_at, expires_at, content FROM approvals WHERE id = $1");
+    let row = store.first(select.bind(id.to_string())).await?;
+    row.map(|row| read(&row)).transpose()
 }
 
 /// Approvals, newest first.
@@ -120,24 +102,21 @@ pub(super) async fn list(
     now: Timestamp,
     most: u32,
 ) -> Result<Vec<Approval>, StoreError> {
-    let open = format!(
-        "SELECT {COLUMNS} FROM approvals WHERE state IN ('pending', 'approved') AND expires_at > $1
-         ORDER BY asked_at DESC, id DESC LIMIT $2"
-    );
-    let all = format!(
-        "SELECT {COLUMNS} FROM approvals WHERE asked_at <= $1 ORDER BY asked_at DESC, id DESC LIMIT $2"
-    );
-    let (text, bound) = match which {
-        Which::Open => (open, now.as_millisecond()),
-        Which::All => (all, i64::MAX),
+    let select = match which {
+        Which::Open => sql(
+            "SELECT id, version, asked_at, expires_at, content FROM approvals
+             WHERE state IN ('pending', 'approved') AND expires_at > $1
+             ORDER BY asked_at DESC, id DESC LIMIT $2",
+        )
+        .bind(now.as_millisecond()),
+        Which::All => sql(
+            "SELECT id, version, asked_at, expires_at, content FROM approvals
+             WHERE asked_at <= $1 ORDER BY asked_at DESC, id DESC LIMIT $2",
+        )
+        .bind(i64::MAX),
     };
-    let rows = sqlx::query(sqlx::AssertSqlSafe(text))
-        .bind(bound)
-        .bind(i64::from(most))
-        .fetch_all(store.readers()?)
-        .await
-        .map_err(|error| store.fault(error))?;
-    rows.iter().map(|row| read(store, row)).collect()
+    let rows = store.all(select.bind(i64::from(most))).await?;
+    rows.iter().map(read).collect()
 }
 
 /// Takes a step, if the row is still at the version that it was taken from, and has not
@@ -147,81 +126,96 @@ pub(super) async fn advance(
     step: &Step,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let mut change = store.begin().await?;
-    let taken = sqlx::query(
-        "UPDATE approvals SET state = $1, version = $2, content = $3
-         WHERE id = $4 AND version = $5 AND state IN ('pending', 'approved') AND expires_at > $6",
-    )
+    let update = sql("UPDATE approvals SET state = $1, version = $2, content = $3
+         WHERE id = $4 AND version = $5 AND state IN ('pending', 'approved') AND expires_at > $6")
     .bind(step.approval.state.as_str())
     .bind(step.approval.version)
     .bind(content(&step.approval)?)
     .bind(step.approval.id.to_string())
     .bind(step.from)
-    .bind(now.as_millisecond())
-    .execute(&mut *change)
-    .await
-    .map_err(|error| store.fault(error))?;
-    store.commit(change).await?;
-    Ok(taken.rows_affected() == 1)
+    .bind(now.as_millisecond());
+    let mut change = store.begin().await?;
+    let taken = change.execute(update).await?;
+    change.commit().await?;
+    Ok(taken == 1)
 }
 
 /// Ends what has run out; forgets what ended long ago.
 pub(super) async fn sweep(store: &Store, now: Timestamp) -> Result<Vec<Approval>, StoreError> {
     let mut change = store.begin().await?;
-    let text = format!(
-        "SELECT {COLUMNS} FROM approvals WHERE state IN ('pending', 'approved') AND expires_at <= $1
-         ORDER BY expires_at LIMIT {SWEPT}"
+    // So many at a time: others wait meanwhile.
+    let select = sql(
+        "SELECT id, version, asked_at, expires_at, content FROM approvals
+         WHERE state IN ('pending', 'approved') AND expires_at <= $1
+         ORDER BY expires_at LIMIT 500",
     );
-    let rows = sqlx::query(sqlx::AssertSqlSafe(text))
-        .bind(now.as_millisecond())
-        .fetch_all(&mut *change)
-        .await
-        .map_err(|error| store.fault(error))?;
-    let mut over = Vec::new();
-    for row in &rows {
-        let mut approval = read(store, row)?;
-        approval.state = State::Expired;
-        let ended = sqlx::query(
-            "UPDATE approvals SET state = 'expired', version = version + 1, content = $1 WHERE id = $2",
-        )
-        .bind(content(&approval)?)
-        .bind(approval.id.to_string())
-        .execute(&mut *change)
-        .await;
-        ended.map_err(|error| store.fault(error))?;
-        over.push(approval);
-    }
-    let forgotten = sqlx::query(
-        "DELETE FROM approvals
-         WHERE state NOT IN ('pending', 'approved') AND expires_at <= $1",
-    )
-    .bind(now.as_millisecond().saturating_sub(LISTED))
-    .execute(&mut *change)
-    .await;
-    forgotten.map_err(|error| store.fault(error))?;
-    store.commit(change).await?;
+    let rows = change.all(select.bind(now.as_millisecond())).await?;
+    let over = end(&mut change, &rows, || State::Expired).await?;
+    let delete = sql("DELETE FROM approvals
+         WHERE state NOT IN ('pending', 'approved') AND expires_at <= $1");
+    let long_ago = now.as_millisecond().saturating_sub(LISTED);
+    change.execute(delete.bind(long_ago)).await?;
+    change.commit().await?;
     Ok(over)
 }
 
-fn read(store: &Store, row: &SqliteRow) -> Result<Approval, StoreError> {
-    let fault = |error| store.fault(error);
+/// Makes all that is open void, in a change of the store.
+pub(super) async fn void_all(
+    change: &mut Change,
+    why: &str,
+    now: Timestamp,
+) -> Result<Vec<Approval>, StoreError> {
+    let select = sql(
+        "SELECT id, version, asked_at, expires_at, content FROM approvals
+         WHERE state IN ('pending', 'approved')",
+    );
+    let rows = change.all(select).await?;
+    let void = || Ended {
+        at: now,
+        by: None,
+        why: why.to_owned(),
+    };
+    end(change, &rows, || State::Void(void())).await
+}
+
+async fn end(
+    change: &mut Change,
+    rows: &[Row],
+    state: impl Fn() -> State,
+) -> Result<Vec<Approval>, StoreError> {
+    let mut over = Vec::new();
+    for row in rows {
+        let mut approval = read(row)?;
+        approval.state = state();
+        let update = sql(
+            "UPDATE approvals SET state = $1, version = version + 1, content = $2 WHERE id = $3",
+        )
+        .bind(approval.state.as_str())
+        .bind(content(&approval)?)
+        .bind(approval.id.to_string());
+        change.execute(update).await?;
+        over.push(approval);
+    }
+    Ok(over)
+}
+
+fn read(row: &Row) -> Result<Approval, StoreError> {
     let wrong = |column| StoreError::Value { column };
-    let id: String = row.try_get("id").map_err(fault)?;
-    let content: String = row.try_get("content").map_err(fault)?;
+    let content: String = row.value("content")?;
     let content: Content = serde_json::from_str(&content).map_err(|_| wrong("content"))?;
     let time = |column| {
-        let at: i64 = row.try_get(column).map_err(fault)?;
+        let at: i64 = row.value(column)?;
         Timestamp::from_millisecond(at).map_err(|_| wrong(column))
     };
     Ok(Approval {
-        id: Uuid::parse_str(&id).map_err(|_| wrong("id"))?,
+        id: Uuid::parse_str(&row.value::<String>("id")?).map_err(|_| wrong("id"))?,
         request: content.request,
         terms: content.terms,
         asked_at: time("asked_at")?,
         expires: time("expires_at")?,
         votes: content.votes,
         state: content.state,
-        version: row.try_get("version").map_err(fault)?,
+        version: row.value("version")?,
     })
 }
 

@@ -12,7 +12,7 @@ use super::shown::{Shown, changes, visible};
 use super::stage::Pending;
 use super::{Approval, Approvals, Approved, BoundRequest, Ineligible, Requester, Stage, State};
 use crate::clock::Clock;
-use crate::store::Store;
+use crate::store::scratch;
 
 fn now() -> Timestamp {
     "2026-11-23T03:00:00Z".parse().unwrap()
@@ -251,7 +251,7 @@ fn more_than_was_given_is_not_covered() {
 #[tokio::test]
 async fn an_approval_that_a_crash_cut_off_is_used_up() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(&folder.path().join("store.db")).await.unwrap();
+    let store = scratch::open(folder.path()).await;
     let clock = Clock::manual(now());
     let settings = crate::config::Approvals {
         acr: Vec::new(),

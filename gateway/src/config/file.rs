@@ -16,7 +16,7 @@ use super::issuers::IssuerFile;
 use super::limits::LimitsFile;
 use super::notify::NotifyFile;
 use super::source::Source;
-use super::upstream::UpstreamFile;
+use super::upstream::{UpstreamFile, secret_at_hand};
 use super::{Config, Console, Custody, Facts, Gateway, Listener, Log, Policy, Problems, Store};
 
 /// Least space that can be kept for restores, bytes: two of the longest records.
@@ -134,7 +134,8 @@ pub(crate) struct PolicyFile {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct StoreFile {
-    path: PathBuf,
+    path: Option<PathBuf>,
+    postgres: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -287,6 +288,7 @@ impl ConfigFile {
         let log = self.log.check(base, problems);
         let policy = self.policy.check(base, problems);
         let approvals = self.approvals.check(base, problems);
+        let store = self.store.check(base, problems);
         Some(Config {
             gateway: gateway?,
             listener,
@@ -294,9 +296,7 @@ impl ConfigFile {
             upstream: upstream?,
             log: log?,
             policy: policy?,
-            store: Store {
-                path: base.join(self.store.path),
-            },
+            store: store?,
             limits: limits?,
             custody: Custody {
                 key: base.join(self.custody.key),
@@ -314,6 +314,33 @@ impl ConfigFile {
             digest: crate::digest::sha256(text.as_bytes()),
             text: text.to_owned(),
         })
+    }
+}
+
+impl StoreFile {
+    fn check(self, base: &Path, problems: &mut Problems) -> Option<Store> {
+        match (self.path, self.postgres) {
+            (Some(path), None) => Some(Store::File(base.join(path))),
+            (None, Some(url)) => {
+                secret_at_hand(&url, "store.postgres", base, problems).map(Store::Server)
+            }
+            (None, None) => {
+                problems.add(
+                    "store",
+                    "there is no store",
+                    "give `path`, a file, or `postgres`, the address of a server by reference",
+                );
+                None
+            }
+            (Some(_), Some(_)) => {
+                problems.add(
+                    "store.postgres",
+                    "a store is a file or a server, not both",
+                    "remove `path` or `postgres`",
+                );
+                None
+            }
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::Problems;
-use super::upstream::{SecretRef, secret_ref};
+use super::upstream::{SecretRef, secret_at_hand};
 
 /// One channel as written.
 #[derive(Debug, Deserialize)]
@@ -157,7 +157,6 @@ fn present(
     value
 }
 
-/// A reference that can be read at start, without Azure.
 fn reference(
     text: Option<&str>,
     key: &str,
@@ -166,16 +165,5 @@ fn reference(
     problems: &mut Problems,
 ) -> Option<SecretRef> {
     let text = present(text.map(str::to_owned), key, name, problems)?;
-    let key = format!("{key}.{name}");
-    match secret_ref(&text, &key, base, problems)? {
-        SecretRef::KeyVault { .. } => {
-            problems.add(
-                key,
-                "channels do not read Key Vaults",
-                "use `file:PATH` or `env:NAME`",
-            );
-            None
-        }
-        reference => Some(reference),
-    }
+    secret_at_hand(&text, &format!("{key}.{name}"), base, problems)
 }

@@ -3,9 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use secrecy::SecretString;
 use serde::Deserialize;
 use serde_json::json;
 use url::Url;
+use zeroize::Zeroizing;
 
 use super::Problems;
 use super::duration::Written;
@@ -183,6 +185,26 @@ pub(crate) enum SecretRef {
         /// Name of the secret.
         name: String,
     },
+}
+
+impl SecretRef {
+    /// Reads a secret that is at hand, on this machine; why not, without the secret. One in a
+    /// Key Vault is not.
+    pub(crate) fn at_hand(&self) -> Result<SecretString, String> {
+        let read = match self {
+            SecretRef::File(path) => std::fs::read_to_string(path)
+                .map_err(|error| format!("`{}`: {error}", path.display()))?,
+            SecretRef::Env(name) => {
+                std::env::var(name).map_err(|_| format!("`{name}` is not set"))?
+            }
+            SecretRef::KeyVault { .. } => return Err("it is in a Key Vault".to_owned()),
+        };
+        let read = Zeroizing::new(read);
+        match read.trim() {
+            "" => Err("it is empty".to_owned()),
+            secret => Ok(SecretString::from(secret.to_owned())),
+        }
+    }
 }
 
 impl Upstream {
@@ -433,5 +455,25 @@ fn origin(text: &str, key: &str, problems: &mut Problems) -> Option<String> {
             problems.add(key, message, "write it like `https://management.azure.com`");
             None
         }
+    }
+}
+
+/// A reference that can be read at start, without Azure.
+pub(super) fn secret_at_hand(
+    text: &str,
+    key: &str,
+    base: &Path,
+    problems: &mut Problems,
+) -> Option<SecretRef> {
+    match secret_ref(text, key, base, problems)? {
+        SecretRef::KeyVault { .. } => {
+            problems.add(
+                key,
+                "a Key Vault is not read here",
+                "use `file:PATH` or `env:NAME`",
+            );
+            None
+        }
+        reference => Some(reference),
     }
 }

@@ -6,15 +6,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use sqlx::sqlite::{SqliteQueryResult, SqliteRow};
-use sqlx::{Row as _, Sqlite, Transaction};
 use uuid::Uuid;
 
 use super::{Begin, InFlight, Resolution, Scope, StoredReply, retry_after};
 use crate::config::limits::IdempotencyLimits;
-use crate::store::{Store, StoreError};
-
-type Change = Transaction<'static, Sqlite>;
+use crate::store::{self, Change, Statement, Store, StoreError, sql};
 
 /// A key that is asked for.
 pub(super) struct Key {
@@ -22,6 +18,8 @@ pub(super) struct Key {
     pub(super) body_digest: String,
     pub(super) decision: Uuid,
     pub(super) now: Timestamp,
+    /// The gateway that asks.
+    pub(super) replica: String,
 }
 
 /// What became of a key that was asked for.
@@ -50,98 +48,78 @@ pub(super) async fn take(
     key: &Key,
 ) -> Result<Taken, StoreError> {
     let mut change = store.begin().await?;
-    if let Some(row) = find(store, &mut change, key).await? {
+    if let Some(row) = find(&mut change, key).await? {
         if !row.expired(key.now) {
             return Ok(Taken::Held(row));
         }
-        let deleted = sqlx::query("DELETE FROM idempotency WHERE scope = $1")
-            .bind(&key.scope.digest)
-            .execute(&mut *change)
-            .await;
-        deleted.map_err(|error| store.fault(error))?;
+        let delete = sql("DELETE FROM idempotency WHERE scope = $1");
+        change.execute(delete.bind(&key.scope.digest)).await?;
     }
-    if !make_room(store, &mut change, limits, key).await? {
+    if !make_room(&mut change, limits, key).await? {
         return Ok(Taken::Full);
     }
-    let inserted = sqlx::query(
-        "INSERT INTO idempotency
-             (scope, principal, decision, body_digest, method, target, vault, state, started_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, 'in-flight', $8)",
-    )
+    let insert = sql("INSERT INTO idempotency
+             (scope, principal, decision, body_digest, method, target, vault, state, started_at, replica)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, 'in-flight', $8, $9)")
     .bind(&key.scope.digest)
     .bind(&key.scope.principal)
     .bind(key.decision.to_string())
     .bind(&key.body_digest)
     .bind(&key.scope.method)
     .bind(&key.scope.target)
-    .bind(&key.scope.vault)
+    .bind(key.scope.vault.clone())
     .bind(key.now.as_millisecond())
-    .execute(&mut *change)
-    .await;
-    inserted.map_err(|error| store.fault(error))?;
-    store.commit(change).await?;
+    .bind(&key.replica);
+    change.execute(insert).await?;
+    change.commit().await?;
     Ok(Taken::Fresh)
 }
 
-async fn find(store: &Store, change: &mut Change, key: &Key) -> Result<Option<Row>, StoreError> {
-    let found = sqlx::query(
+async fn find(change: &mut Change, key: &Key) -> Result<Option<Row>, StoreError> {
+    let select = sql(
         "SELECT decision, body_digest, state, status, headers, body, started_at, expires_at
          FROM idempotency WHERE scope = $1",
-    )
-    .bind(&key.scope.digest)
-    .fetch_optional(&mut **change)
-    .await;
-    let found = found.map_err(|error| store.fault(error))?;
-    found.map(|row| Row::read(store, &row)).transpose()
+    );
+    let found = change.first(select.bind(&key.scope.digest)).await?;
+    found.map(|row| Row::read(&row)).transpose()
 }
 
 /// Makes room for one more key of the principal. Only the oldest settled reply makes
 /// way: a change that may have reached Azure is never forgotten.
 async fn make_room(
-    store: &Store,
     change: &mut Change,
     limits: &IdempotencyLimits,
     key: &Key,
 ) -> Result<bool, StoreError> {
-    let count: i64 = sqlx::query_scalar("SELECT COUNT(*) FROM idempotency WHERE principal = $1")
-        .bind(&key.scope.principal)
-        .fetch_one(&mut **change)
-        .await
-        .map_err(|error| store.fault(error))?;
-    if count < i64::from(limits.keys_per_principal) {
+    let count = sql("SELECT COUNT(*) AS keys FROM idempotency WHERE principal = $1");
+    let counted = change.first(count.bind(&key.scope.principal)).await?;
+    let keys = counted.map_or(Ok(0), |row| row.value::<i64>("keys"))?;
+    if keys < i64::from(limits.keys_per_principal) {
         return Ok(true);
     }
-    let evicted = sqlx::query(
-        "DELETE FROM idempotency WHERE scope =
+    let evict = sql("DELETE FROM idempotency WHERE scope =
              (SELECT scope FROM idempotency
               WHERE principal = $1 AND state IN ('completed', 'not-kept')
-              ORDER BY finished_at, scope LIMIT 1)",
-    )
-    .bind(&key.scope.principal)
-    .execute(&mut **change)
-    .await;
-    let evicted = evicted.map_err(|error| store.fault(error))?;
-    Ok(evicted.rows_affected() > 0)
+              ORDER BY finished_at, scope LIMIT 1)");
+    let evicted = change.execute(evict.bind(&key.scope.principal)).await?;
+    Ok(evicted > 0)
 }
 
-/// Every change that is not settled, oldest first.
-pub(super) async fn in_flight(store: &Store) -> Result<Vec<InFlight>, StoreError> {
-    let rows = sqlx::query(
+/// Every change of one gateway that is not settled, oldest first.
+pub(super) async fn in_flight(store: &Store, replica: &str) -> Result<Vec<InFlight>, StoreError> {
+    let select = sql(
         "SELECT decision, method, target, vault, started_at FROM idempotency
-         WHERE state = 'in-flight' ORDER BY started_at, decision",
-    )
-    .fetch_all(store.readers()?)
-    .await
-    .map_err(|error| store.fault(error))?;
-    let fault = |error| store.fault(error);
+         WHERE state = 'in-flight' AND replica IN ($1, '') ORDER BY started_at, decision",
+    );
+    let rows = store.all(select.bind(replica)).await?;
     rows.iter()
         .map(|row| {
             Ok(InFlight {
-                decision: uuid(row.try_get("decision").map_err(fault)?)?,
-                method: row.try_get("method").map_err(fault)?,
-                target: row.try_get("target").map_err(fault)?,
-                vault: row.try_get("vault").map_err(fault)?,
-                started: time(row.try_get("started_at").map_err(fault)?)?,
+                decision: uuid(row.value("decision")?)?,
+                method: row.value("method")?,
+                target: row.value("target")?,
+                vault: row.value("vault")?,
+                started: time(row.value("started_at")?)?,
             })
         })
         .collect()
@@ -155,61 +133,49 @@ pub(super) async fn settle(
     resolution: Resolution,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let mut change = store.begin().await?;
-    let settled = match resolution {
-        Resolution::NotSent => free(&mut change, decision).await,
-        Resolution::Unknown => block(&mut change, limits, decision, now).await,
-        Resolution::Reply(reply) => keep(&mut change, limits, decision, reply, now).await,
+    let statement = match resolution {
+        Resolution::NotSent => free(decision),
+        Resolution::Unknown => block(limits, decision, now),
+        Resolution::Reply(reply) => keep(limits, decision, reply, now),
     };
-    let settled = settled.map_err(|error| store.fault(error))?;
-    store.commit(change).await?;
-    Ok(settled.rows_affected() > 0)
+    let mut change = store.begin().await?;
+    let settled = change.execute(statement).await?;
+    change.commit().await?;
+    Ok(settled > 0)
 }
 
-async fn free(change: &mut Change, decision: Uuid) -> Result<SqliteQueryResult, sqlx::Error> {
-    sqlx::query("DELETE FROM idempotency WHERE decision = $1 AND state IN ('in-flight', 'unknown')")
+fn free(decision: Uuid) -> Statement {
+    sql("DELETE FROM idempotency WHERE decision = $1 AND state IN ('in-flight', 'unknown')")
         .bind(decision.to_string())
-        .execute(&mut **change)
-        .await
 }
 
-async fn block(
-    change: &mut Change,
-    limits: &IdempotencyLimits,
-    decision: Uuid,
-    now: Timestamp,
-) -> Result<SqliteQueryResult, sqlx::Error> {
-    sqlx::query(
+fn block(limits: &IdempotencyLimits, decision: Uuid, now: Timestamp) -> Statement {
+    sql(
         "UPDATE idempotency SET state = 'unknown', finished_at = $2, expires_at = $3
          WHERE decision = $1 AND state = 'in-flight'",
     )
     .bind(decision.to_string())
     .bind(now.as_millisecond())
     .bind(after(now, limits.retention))
-    .execute(&mut **change)
-    .await
 }
 
 /// Keeps a reply; of one that is too large only its status, so that nobody is given
 /// half of it.
-async fn keep(
-    change: &mut Change,
+fn keep(
     limits: &IdempotencyLimits,
     decision: Uuid,
     reply: StoredReply,
     now: Timestamp,
-) -> Result<SqliteQueryResult, sqlx::Error> {
+) -> Statement {
     let kept = reply.body.len() <= limits.max_reply_bytes;
     let pairs = reply
         .headers
         .iter()
         .map(|(name, value)| serde_json::json!([name, value]));
     let headers = serde_json::Value::from_iter(pairs).to_string();
-    sqlx::query(
-        "UPDATE idempotency
+    sql("UPDATE idempotency
          SET state = $2, status = $3, headers = $4, body = $5, finished_at = $6, expires_at = $7
-         WHERE decision = $1 AND state IN ('in-flight', 'unknown')",
-    )
+         WHERE decision = $1 AND state IN ('in-flight', 'unknown')")
     .bind(decision.to_string())
     .bind(if kept { "completed" } else { "not-kept" })
     .bind(i64::from(reply.status))
@@ -217,37 +183,29 @@ async fn keep(
     .bind(kept.then_some(reply.body))
     .bind(now.as_millisecond())
     .bind(after(now, limits.retention))
-    .execute(&mut **change)
-    .await
 }
 
 /// Deletes settled keys whose time has come. What is in flight has no such time.
 pub(super) async fn sweep(store: &Store, now: Timestamp) -> Result<u64, StoreError> {
     let mut change = store.begin().await?;
-    let swept = sqlx::query(
-        "DELETE FROM idempotency
-         WHERE state IN ('completed', 'not-kept', 'unknown') AND expires_at <= $1",
-    )
-    .bind(now.as_millisecond())
-    .execute(&mut *change)
-    .await;
-    let swept = swept.map_err(|error| store.fault(error))?;
-    store.commit(change).await?;
-    Ok(swept.rows_affected())
+    let delete = sql("DELETE FROM idempotency
+         WHERE state IN ('completed', 'not-kept', 'unknown') AND expires_at <= $1");
+    let swept = change.execute(delete.bind(now.as_millisecond())).await?;
+    change.commit().await?;
+    Ok(swept)
 }
 
 impl Row {
-    fn read(store: &Store, row: &SqliteRow) -> Result<Row, StoreError> {
-        let fault = |error| store.fault(error);
+    fn read(row: &store::Row) -> Result<Row, StoreError> {
         Ok(Row {
-            decision: uuid(row.try_get("decision").map_err(fault)?)?,
-            body_digest: row.try_get("body_digest").map_err(fault)?,
-            state: row.try_get("state").map_err(fault)?,
-            status: row.try_get("status").map_err(fault)?,
-            headers: row.try_get("headers").map_err(fault)?,
-            body: row.try_get("body").map_err(fault)?,
-            started: time(row.try_get("started_at").map_err(fault)?)?,
-            expires: row.try_get("expires_at").map_err(fault)?,
+            decision: uuid(row.value("decision")?)?,
+            body_digest: row.value("body_digest")?,
+            state: row.value("state")?,
+            status: row.value("status")?,
+            headers: row.value("headers")?,
+            body: row.value("body")?,
+            started: time(row.value("started_at")?)?,
+            expires: row.value("expires_at")?,
         })
     }
 

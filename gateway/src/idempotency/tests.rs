@@ -35,7 +35,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual("2026-11-23T03:00:00Z".parse().unwrap());
         let store = open(folder.path()).await;
-        let keys = Idempotency::new(store.clone(), &limits, clock.clone());
+        let keys = Idempotency::new(store.clone(), "test", &limits, clock.clone());
         World {
             folder,
             clock,
@@ -56,7 +56,7 @@ impl World {
         } = self;
         drop((keys, store));
         let store = open(folder.path()).await;
-        let keys = Idempotency::new(store.clone(), &limits, clock.clone());
+        let keys = Idempotency::new(store.clone(), "test", &limits, clock.clone());
         World {
             folder,
             clock,
@@ -84,7 +84,7 @@ impl World {
 }
 
 async fn open(folder: &Path) -> Store {
-    Store::open(&folder.join("store.db")).await.unwrap()
+    crate::store::scratch::open(folder).await
 }
 
 fn scope(subject: &str, item: &str, key: &str) -> Scope {
@@ -341,7 +341,7 @@ async fn a_caller_that_hangs_up_before_it_has_its_ticket_leaves_no_key() {
     }
     drop(held);
     until(async || {
-        let rows = super::rows::in_flight(&world.store).await.unwrap();
+        let rows = super::rows::in_flight(&world.store, "test").await.unwrap();
         rows.is_empty() && world.keys.live().is_empty()
     })
     .await;

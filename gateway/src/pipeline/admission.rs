@@ -143,14 +143,14 @@ impl Pipeline {
     }
 
     /// Takes a place in the budgets until the decision is on record.
-    pub(super) fn reserve(
+    pub(super) async fn reserve(
         &self,
         caller: &Principal,
         asked: &Asked,
         settled: &Settled,
-    ) -> (ActivityView, Reservation) {
+    ) -> Result<(ActivityView, Reservation), Box<Refusal>> {
         let event = event(caller, asked, settled);
-        self.activity.reserve(&event, self.clock.now())
+        Ok(self.activity.reserve(&event, self.clock.now()).await?)
     }
 
     /// The same counts for a question that reserves nothing.

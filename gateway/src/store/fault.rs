@@ -71,6 +71,52 @@ pub(crate) enum StoreError {
         /// Which migration, and how it differs.
         detail: String,
     },
+    /// The server cannot be used as a store.
+    #[error("cannot use `{server}` as store: {detail}")]
+    Server {
+        /// Host, port and database.
+        server: String,
+        /// What is wrong.
+        detail: String,
+    },
+    /// A newer gateway made the server's tables.
+    #[error(
+        "`{server}` has schema version `{found}` and this build knows versions up to `{known}`; \
+         hint: run the newer gateway, an older one could overlook what it does not know"
+    )]
+    NewerServer {
+        /// Host, port and database.
+        server: String,
+        /// Version of its tables.
+        found: i64,
+        /// Newest version of this build.
+        known: i64,
+    },
+    /// Another gateway of the same name uses the server.
+    #[error(
+        "a gateway named `{replica}` uses `{server}` already; hint: give each gateway a \
+         `log.origin` of its own"
+    )]
+    NameInUse {
+        /// Host, port and database.
+        server: String,
+        /// Name of the gateway: the origin of its log.
+        replica: String,
+    },
+    /// The server no longer holds what it had confirmed.
+    #[error(
+        "the store on `{server}` went back: {what}; hint: restart the gateway, which voids the \
+         open approvals and freezes destruction until reviewers lift it"
+    )]
+    GoneBack {
+        /// Host, port and database.
+        server: String,
+        /// How it is known.
+        what: String,
+    },
+    /// The server cannot be reached, or takes no changes.
+    #[error("the store's server is away: {0}; hint: the gateway goes on by itself once it is back")]
+    Away(String),
     /// No connection or lock was free in time.
     #[error("the store is busy; hint: repeat the request")]
     Busy,
@@ -130,7 +176,7 @@ impl StoreError {
         }
     }
 
-    /// An error while the file is being opened.
+    /// An error while the file is opened.
     pub(super) fn opening(path: &Path, error: sqlx::Error) -> StoreError {
         match primary_code(&error) {
             Some(CORRUPT | NOTADB) => StoreError::corrupt(path, error.to_string()),
@@ -138,7 +184,7 @@ impl StoreError {
         }
     }
 
-    /// An error while the store is in use.
+    /// An error of the file while it is in use.
     pub(super) fn running(error: sqlx::Error) -> StoreError {
         match (primary_code(&error), &error) {
             (Some(BUSY | LOCKED), _) | (_, sqlx::Error::PoolTimedOut) => StoreError::Busy,
@@ -151,12 +197,44 @@ impl StoreError {
         }
     }
 
+    /// An error of the server while the store is opened.
+    pub(super) fn server(server: &str, error: impl std::fmt::Display) -> StoreError {
+        StoreError::Server {
+            server: server.to_owned(),
+            detail: error.to_string(),
+        }
+    }
+
+    /// An error of the server while the store is in use.
+    pub(super) fn remote(error: sqlx::Error) -> StoreError {
+        let code = error.as_database_error().and_then(|error| error.code());
+        let Some(code) = code else {
+            return match error {
+                sqlx::Error::PoolTimedOut => StoreError::Busy,
+                sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) => {
+                    StoreError::Statement(error.to_string())
+                }
+                _ => StoreError::Away(error.to_string()),
+            };
+        };
+        // SQLSTATE: a class of two characters and three more.
+        match (code.get(..2), &*code) {
+            // Lock and statement time-outs, conflicts, too many connections.
+            (_, "55P03" | "57014" | "40001" | "40P01" | "53300") => StoreError::Busy,
+            (Some("53"), _) => StoreError::Full,
+            // Shutting down, starting up, a standby.
+            (Some("08" | "57" | "25"), _) => StoreError::Away(error.to_string()),
+            (Some("58" | "XX"), _) => StoreError::Device(error.to_string()),
+            _ => StoreError::Statement(error.to_string()),
+        }
+    }
+
     pub(super) fn severity(&self) -> Severity {
         match self {
             StoreError::Busy | StoreError::Statement(_) | StoreError::Value { .. } => {
                 Severity::Passing
             }
-            StoreError::Full => Severity::Failing,
+            StoreError::Full | StoreError::Away(_) | StoreError::Server { .. } => Severity::Failing,
             _ => Severity::Lost,
         }
     }

@@ -13,7 +13,7 @@ use super::StoreError;
 /// Marks the file as ours in SQLite's header ("VGAT").
 const APPLICATION_ID: i64 = 0x5647_4154;
 
-fn migrator() -> Migrator {
+pub(super) fn migrator() -> Migrator {
     let step = |version, name: &'static str, text: &'static str| {
         let text = text.into_sql_str();
         Migration::new(version, name.into(), MigrationType::Simple, text, false)
@@ -29,7 +29,14 @@ fn migrator() -> Migrator {
             "approvals",
             include_str!("migrations/0002_approvals.sql"),
         ),
+        step(3, "replicas", include_str!("migrations/0003_replicas.sql")),
     ])
+}
+
+/// The newest version that this build knows.
+pub(super) fn known() -> i64 {
+    let versions = migrator().iter().map(|step| step.version).max();
+    versions.unwrap_or(0)
 }
 
 /// Checks that the file is sound, ours and not newer than this build, before
@@ -56,8 +63,7 @@ pub(super) async fn check(pool: &SqlitePool, path: &Path) -> Result<(), StoreErr
         .fetch_one(pool)
         .await
         .map_err(|error| StoreError::corrupt(path, error.to_string()))?;
-    let known = migrator().iter().map(|step| step.version).max();
-    let known = known.unwrap_or(0);
+    let known = known();
     if found > known {
         let path = path.to_owned();
         return Err(StoreError::Newer { path, found, known });

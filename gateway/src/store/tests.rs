@@ -7,10 +7,13 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::{Store, StoreError};
+use super::{Engine, Store, StoreError, sql};
 
 fn writer(store: &Store) -> &sqlx::SqlitePool {
-    &store.file().unwrap().writer
+    match store.engine().unwrap() {
+        Engine::File(file) => &file.writer,
+        Engine::Server(_) => unreachable!("these are tests of the file"),
+    }
 }
 
 async fn refused(path: &Path) -> StoreError {
@@ -98,8 +101,11 @@ async fn what_a_lost_store_left_is_not_given_to_a_new_one() {
 async fn readers_cannot_write() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("store.db")).await.unwrap();
+    let Engine::File(file) = store.engine().unwrap() else {
+        unreachable!("these are tests of the file");
+    };
     let written = sqlx::query("UPDATE liveness SET touched = 9")
-        .execute(store.readers().unwrap())
+        .execute(&file.readers)
         .await;
     assert!(written.is_err());
     store.probe(Timestamp::UNIX_EPOCH).await.unwrap();
@@ -174,7 +180,7 @@ async fn foreign_and_newer_files_are_refused() {
             error,
             StoreError::Newer {
                 found: 99,
-                known: 2,
+                known: 3,
                 ..
             }
         ),
@@ -242,13 +248,13 @@ async fn a_full_disk_passes_and_a_device_error_does_not() {
     .bind(big)
     .execute(writer(&store))
     .await;
-    let error = store.fault(filled.unwrap_err());
+    let error = store.remember(StoreError::running(filled.unwrap_err()));
     assert!(matches!(error, StoreError::Full), "{error}");
     assert!(!store.healthy());
     store.probe(Timestamp::UNIX_EPOCH).await.unwrap();
     assert!(store.healthy() && store.trouble().is_none());
 
-    let device = store.fault(sqlx::Error::WorkerCrashed);
+    let device = store.remember(StoreError::running(sqlx::Error::WorkerCrashed));
     assert!(matches!(device, StoreError::Device(_)));
     let probed = store.probe(Timestamp::UNIX_EPOCH).await;
     assert!(matches!(probed, Err(StoreError::Lost { .. })));
@@ -264,33 +270,28 @@ async fn a_change_that_met_a_full_disk_does_not_stop_those_after_it() {
         .await
         .unwrap();
     let mut change = store.begin().await.unwrap();
-    let filled = sqlx::query(
+    let fill = sql(
         "INSERT INTO snapshots (name, log_index, taken_at, digest, content)
          VALUES ('big', 0, 0, '', zeroblob(200000))",
-    )
-    .execute(&mut *change)
-    .await;
-    let error = store.fault(filled.unwrap_err());
+    );
+    let error = change.execute(fill).await.unwrap_err();
     assert!(matches!(error, StoreError::Full), "{error}");
     drop(change);
     // SQLite has ended the transaction by itself; the driver must not think otherwise.
     store.probe(Timestamp::UNIX_EPOCH).await.unwrap();
     assert!(store.healthy());
     let change = store.begin().await.unwrap();
-    store.commit(change).await.unwrap();
+    change.commit().await.unwrap();
 }
 
 async fn insert(store: &Store, name: u32) {
     let mut change = store.begin().await.unwrap();
-    sqlx::query(
+    let insert = sql(
         "INSERT INTO snapshots (name, log_index, taken_at, digest, content)
          VALUES ($1, 0, 0, '', zeroblob(2000))",
-    )
-    .bind(name.to_string())
-    .execute(&mut *change)
-    .await
-    .unwrap();
-    store.commit(change).await.unwrap();
+    );
+    change.execute(insert.bind(name.to_string())).await.unwrap();
+    change.commit().await.unwrap();
 }
 
 #[tokio::test]
@@ -341,7 +342,8 @@ async fn a_store_that_could_not_be_opened_refuses_everything() {
     assert!(!store.healthy() && !store.created());
     assert!(store.trouble().unwrap().contains("is corrupt"));
     assert!(matches!(store.begin().await, Err(StoreError::Lost { .. })));
-    assert!(matches!(store.readers(), Err(StoreError::Lost { .. })));
+    let read = store.first(sql("SELECT touched FROM liveness")).await;
+    assert!(matches!(read, Err(StoreError::Lost { .. })));
     let probed = store.probe(Timestamp::UNIX_EPOCH).await;
     assert!(matches!(probed, Err(StoreError::Lost { .. })));
     assert!(!store.healthy());

@@ -292,15 +292,10 @@ impl Inner {
     }
 
     async fn secret(&self, reference: &SecretRef) -> Result<SecretString, CredentialError> {
-        let read = match reference {
-            SecretRef::File(path) => std::fs::read_to_string(path).map_err(|error| {
-                CredentialError::Secret(format!("`{}`: {error}", path.display()))
-            })?,
-            SecretRef::Env(name) => std::env::var(name)
-                .map_err(|_| CredentialError::Secret(format!("`{name}` is not set")))?,
-            SecretRef::KeyVault { vault, name } => self.read_key_vault(vault, name).await?,
+        let SecretRef::KeyVault { vault, name } = reference else {
+            return reference.at_hand().map_err(CredentialError::Secret);
         };
-        let read = zeroize::Zeroizing::new(read);
+        let read = zeroize::Zeroizing::new(self.read_key_vault(vault, name).await?);
         let secret = read.trim();
         if secret.is_empty() {
             return Err(CredentialError::Secret("it is empty".into()));

@@ -1,0 +1,21 @@
+-- More than one gateway on one store. Portable, as the first.
+
+-- Whose key it is: each gateway settles what it left in flight, by its own log.
+ALTER TABLE idempotency ADD COLUMN replica TEXT NOT NULL DEFAULT '';
+
+-- What was counted, in order, for the gateways that share their counters.
+CREATE TABLE activity (
+    seq     BIGINT NOT NULL PRIMARY KEY,
+    replica TEXT   NOT NULL,
+    content TEXT   NOT NULL
+);
+
+-- Where the store is in its own history: a database that was restored is behind what a
+-- gateway has seen, or another server, or on another timeline of it.
+CREATE TABLE history (
+    id      BIGINT NOT NULL PRIMARY KEY,
+    changes BIGINT NOT NULL,
+    origin  TEXT   NOT NULL
+);
+
+INSERT INTO history (id, changes, origin) VALUES (1, 0, '');

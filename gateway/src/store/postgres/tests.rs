@@ -1,0 +1,156 @@
+//! Tests of the shared store: what it refuses, and how it knows that it went back. They need
+//! a server, so `tests/run postgres` runs them.
+
+#![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+use jiff::Timestamp;
+use secrecy::{ExposeSecret as _, SecretString};
+use sqlx::{Connection as _, PgConnection};
+
+use crate::store::{Store, StoreError, scratch, sql};
+
+async fn address(folder: &tempfile::TempDir) -> SecretString {
+    let server = std::env::var("VAULTGATE_TEST_POSTGRES").unwrap();
+    scratch::database(&server, folder.path()).await
+}
+
+async fn raw(url: &SecretString, text: &'static str) {
+    let mut connection = PgConnection::connect(url.expose_secret()).await.unwrap();
+    sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
+}
+
+async fn refused(url: &SecretString, replica: &str) -> StoreError {
+    match Store::connect(url, replica).await {
+        Ok(_) => unreachable!("the store was opened"),
+        Err(error) => error,
+    }
+}
+
+async fn read(store: &Store) -> i64 {
+    let row = store.first(sql("SELECT touched FROM liveness")).await;
+    row.unwrap().unwrap().value("touched").unwrap()
+}
+
+#[tokio::test]
+async fn another_machine_needs_a_verified_certificate() {
+    for url in [
+        "postgres://u:p@db.example/vaultgate",
+        "postgres://u:p@db.example/vaultgate?sslmode=require",
+        "postgres://u:p@10.0.0.4/vaultgate?sslmode=verify-ca",
+    ] {
+        let error = refused(&SecretString::from(url), "a").await;
+        assert!(error.to_string().contains("verify-full"), "{error}");
+    }
+    let error = refused(&SecretString::from("db.example u hunter2"), "a").await;
+    assert!(!error.to_string().contains("hunter2"), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn several_gateways_share_it_and_each_has_a_name_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = address(&folder).await;
+    let first = Store::connect(&url, "gateway/a").await.unwrap();
+    assert!(first.created() && first.shared() && !first.moved());
+    let second = Store::connect(&url, "gateway/b").await.unwrap();
+    assert!(!second.created());
+    let at = Timestamp::from_second(1_700_000_000).unwrap();
+    first.probe(at).await.unwrap();
+    assert_eq!(read(&second).await, at.as_millisecond());
+    second.check().await.unwrap();
+
+    // A change that is not committed was none, and keeps nobody waiting once it is gone.
+    let mut change = first.begin().await.unwrap();
+    let touch = sql("UPDATE liveness SET touched = 1");
+    change.execute(touch).await.unwrap();
+    drop(change);
+    second.probe(at).await.unwrap();
+    assert_eq!(read(&first).await, at.as_millisecond());
+
+    let error = refused(&url, "gateway/a").await;
+    assert!(matches!(error, StoreError::NameInUse { .. }), "{error}");
+    first.close().await;
+    drop(first);
+    Store::connect(&url, "gateway/a").await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_change_that_waits_too_long_is_told_to_come_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = address(&folder).await;
+    let first = Store::connect(&url, "a").await.unwrap();
+    let second = Store::connect(&url, "b").await.unwrap();
+    let held = first.begin().await.unwrap();
+    let Err(error) = second.begin().await else {
+        unreachable!("two changes at once");
+    };
+    assert!(matches!(error, StoreError::Busy), "{error}");
+    drop(held);
+    assert!(second.healthy());
+    second.probe(Timestamp::UNIX_EPOCH).await.unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_store_that_went_back_takes_no_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = address(&folder).await;
+    let store = Store::connect(&url, "a").await.unwrap();
+    for _ in 0..5 {
+        store.probe(Timestamp::UNIX_EPOCH).await.unwrap();
+    }
+    // What a copy of the files from before the last changes would say.
+    raw(&url, "UPDATE history SET changes = changes - 1").await;
+    let seen = store.check().await.unwrap_err();
+    assert!(matches!(seen, StoreError::GoneBack { .. }), "{seen}");
+    assert!(!store.healthy());
+    assert!(matches!(store.begin().await, Err(StoreError::Lost { .. })));
+    let read = store.all(sql("SELECT content FROM incident")).await;
+    assert!(matches!(read, Err(StoreError::Lost { .. })));
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_store_of_another_server_is_taken_over_before_it_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = address(&folder).await;
+    let before = Store::connect(&url, "a").await.unwrap();
+    // A standby that was promoted has another timeline.
+    raw(&url, "UPDATE history SET origin = '7/00000009'").await;
+    let Err(error) = before.begin().await else {
+        unreachable!("a change on a store of another server");
+    };
+    assert!(matches!(error, StoreError::GoneBack { .. }), "{error}");
+
+    let store = Store::connect(&url, "b").await.unwrap();
+    assert!(store.moved());
+    assert!(matches!(
+        store.begin().await,
+        Err(StoreError::GoneBack { .. })
+    ));
+    let store = Store::connect(&url, "c").await.unwrap();
+    store.take_over().await.unwrap().commit().await.unwrap();
+    assert!(!store.moved());
+    store.probe(Timestamp::UNIX_EPOCH).await.unwrap();
+    assert!(!Store::connect(&url, "d").await.unwrap().moved());
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn tables_of_a_newer_gateway_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = address(&folder).await;
+    drop(Store::connect(&url, "a").await.unwrap());
+    raw(
+        &url,
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (99, 'from the future', true, '', 0)",
+    )
+    .await;
+    let error = refused(&url, "b").await;
+    assert!(
+        matches!(error, StoreError::NewerServer { found: 99, .. }),
+        "{error}"
+    );
+}
