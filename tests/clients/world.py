@@ -162,6 +162,14 @@ class World:
             raise
         return world
 
+    def replica(self, name, policies=None, extra="", replace=()):
+        """Another gateway before the same emulator, with a log of its own."""
+        other = World(dict(self.env), self.folder / name)
+        own = ('origin = "vaultgate.example/demo"', f'origin = "vaultgate.example/{name}"')
+        other.write_config(policies, extra, [*replace, own], other.folder)
+        other.start_gateway()
+        return other
+
     def start_emulator(self, time_scale):
         env_file = self.folder / "sim.env"
         command = [program("vaultgate-sim"), "up", "--dir", self.folder / "sim"]
@@ -399,15 +407,18 @@ class World:
 
     # --- the judges ------------------------------------------------------------
 
-    def oracle(self, journal=None):
-        """Fails unless everything that reached Azure stands in the log."""
+    def oracle(self, journal=None, also=()):
+        """Fails unless everything that reached Azure stands in the log, or in that of one of
+        the gateways that are `also` before it."""
         path = journal
         if path is None:
             handle, path = tempfile.mkstemp(suffix=".json")
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 json.dump(self.journal(), file)
         command = [sys.executable, REPOSITORY / "tests/oracle/oracle.py"]
-        command += ["--journal", path, "--log", self.log]
+        command += ["--journal", path]
+        for world in (self, *also):
+            command += ["--log", world.log]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if journal is None:
             os.unlink(path)

@@ -107,6 +107,8 @@ def read_log(directory, found):
             found.append(f"segment {name}: record {len(records)} should come next")
         last = place == len(names) - 1
         records += read_segment(os.path.join(folder, name), len(records), last, found)
+    for record in records:
+        record["log"] = directory
     return records
 
 
@@ -136,12 +138,12 @@ def read_segment(path, first, last, found):
     return records
 
 
-def read_beside(log, record):
+def read_beside(record):
     """The input of a decision; a long one stands beside the log by its digest."""
     document = record.get("input") or {}
     if "blob" not in document:
         return document
-    path = os.path.join(log, "blobs", "sha256", str(document["blob"]).removeprefix("sha256:"))
+    path = os.path.join(record["log"], "blobs", "sha256", str(document["blob"]).removeprefix("sha256:"))
     data = read_bytes(path)
     if f"sha256:{hashlib.sha256(data).hexdigest()}" != document["blob"]:
         raise Unusable(f"{path} was changed")
@@ -172,9 +174,8 @@ def ids_told_twice(records):
 # --- the judgement --------------------------------------------------------------
 
 class Oracle:
-    def __init__(self, entries, records, found, slack, log):
+    def __init__(self, entries, records, found, slack):
         self.entries = entries
-        self.log = log
         self.found = found
         self.slack = timedelta(milliseconds=slack)
         found.extend(ids_told_twice(records))
@@ -246,7 +247,7 @@ class Oracle:
         """Others agreed to this request, and to no other with it."""
         owed = (record.get("decision") or {}).get("obligations") or []
         approval = record.get("approval") or {}
-        operation = member(read_beside(self.log, record), "/operation") or {}
+        operation = member(read_beside(record), "/operation") or {}
         # The poll of an operation belongs to it.
         if POLL.fullmatch(str(operation.get("name"))) or not owed and approval.get("event") != "used":
             return
@@ -255,7 +256,7 @@ class Oracle:
             return self.wrong(entry, f"seq {seq} owes an approval and uses none")
         if self.approved.setdefault(own, record["id"]) != record["id"]:
             self.wrong(entry, f"seq {seq} uses approval {own}, as did {self.approved[own]}")
-        principal = member(read_beside(self.log, record), "/principal") or {}
+        principal = member(read_beside(record), "/principal") or {}
         people = {one.get("person") for one in approval.get("approvers", [])}
         acting = {(one.get("issuer"), one.get("subject")) for one in [principal, *principal.get("actors", [])]}
         theirs = {(one.get("issuer"), one.get("subject")) for one in approval.get("approvers", [])}
@@ -267,7 +268,7 @@ class Oracle:
 
     def understood(self, entry, record):
         """The emulator read it as what was judged."""
-        judged, reading = read_beside(self.log, record), entry.get("reading")
+        judged, reading = read_beside(record), entry.get("reading")
         seq, operation = record["seq"], member(judged, "/operation") or {}
         if not isinstance(reading, dict):
             return self.wrong(entry, f"the emulator knows no such operation, seq {seq} calls it "
@@ -321,17 +322,18 @@ def main():
     sys.stdout.reconfigure(line_buffering=True)
     parser = argparse.ArgumentParser(description="Holds a journal against a decision log.")
     parser.add_argument("--journal", required=True, help="JSON list or JSON lines")
-    parser.add_argument("--log", required=True, help="the gateway's log folder")
+    parser.add_argument("--log", required=True, action="append",
+                        help="a gateway's log folder; once for each gateway on one store")
     parser.add_argument("--clock-slack-ms", type=int, default=0, help="between two machines")
     options = parser.parse_args()
     found = []
     try:
         entries = read_journal(options.journal)
-        records = read_log(options.log, found)
+        records = [record for log in options.log for record in read_log(log, found)]
     except Unusable as error:
         print(f"cannot tell: {error}", file=sys.stderr)
         return 2
-    oracle = Oracle(entries, records, found, options.clock_slack_ms, options.log)
+    oracle = Oracle(entries, records, found, options.clock_slack_ms)
     try:
         oracle.judge()
     except (Unusable, ValueError) as error:
