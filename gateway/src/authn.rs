@@ -20,6 +20,7 @@ mod keys;
 mod principal;
 mod published_key;
 mod refused;
+pub(crate) mod sign_in;
 mod source_limit;
 mod strict_json;
 mod verify;
@@ -87,6 +88,7 @@ pub(crate) struct Presented<'p> {
 }
 
 /// A caller whose token was verified.
+#[derive(Clone)]
 pub(crate) struct Authenticated {
     /// The caller, as policy sees it.
     pub(crate) principal: Arc<Principal>,
@@ -115,6 +117,29 @@ impl Authenticated {
     pub(crate) fn still_good(&self, now: Timestamp) -> Result<(), AuthnError> {
         let checked = self.verified.check_time(now);
         checked.map_err(|failure| self.verified.refused(failure))
+    }
+
+    /// The same for a session, which lasts: the key that signed must still be published.
+    pub(crate) fn still_trusted(&self, now: Timestamp) -> Result<(), AuthnError> {
+        self.still_good(now)?;
+        let keys = &self.verified.trusted.keys;
+        match keys.still_publishes(&self.verified.key) {
+            true => Ok(()),
+            false => Err(self.verified.refused(refused::Failure::KeyUnknown)),
+        }
+    }
+
+    /// Takes when and how somebody signed in from the sign-in itself, where the token does
+    /// not say. Only of the same person.
+    pub(crate) fn signed_in(mut self, ended: &sign_in::Ended) -> Authenticated {
+        let mut principal = Principal::clone(&self.principal);
+        if principal.subject == ended.subject {
+            let at = ended.auth_time.and_then(|at| Timestamp::from_second(at).ok());
+            principal.auth_time = principal.auth_time.or(at.map(|at| at.to_string()));
+            principal.acr = principal.acr.or_else(|| ended.acr.clone());
+        }
+        self.principal = Arc::new(principal);
+        self
     }
 }
 
@@ -212,6 +237,11 @@ impl Authenticator {
             verified_by: verified.trusted.issuer.name.clone(),
             verified,
         })
+    }
+
+    /// Takes one of the verifications that an address has: a sign-in costs as much.
+    pub(crate) fn spend_verification(&self, source: IpAddr) -> Result<(), AuthnError> {
+        Ok(self.limit.check(source)?)
     }
 
     /// The token's earlier verification, while the key that signed it is published.

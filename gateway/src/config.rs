@@ -11,6 +11,7 @@ pub(crate) mod file;
 pub(crate) mod fuzzing;
 pub(crate) mod issuers;
 pub(crate) mod limits;
+pub(crate) mod login;
 pub(crate) mod notify;
 pub(crate) mod problems;
 pub(crate) mod source;
@@ -160,6 +161,8 @@ pub(crate) struct Console {
     pub(crate) url: String,
     /// Its address.
     pub(crate) address: SocketAddr,
+    /// How people sign in with a browser; without it bearer tokens alone open the door.
+    pub(crate) login: Option<login::Login>,
 }
 
 /// The store.

@@ -1,11 +1,13 @@
 //! The console door: where people consent, stop and freeze.
 //!
 //! Its tokens have an audience of their own, so that nothing that a command line or an
-//! agent holds opens it. Whatever changes something needs a recent sign-in as well. Every
-//! act is on record before it takes effect.
+//! agent holds opens it; people with a browser have a session instead. Whatever changes
+//! something needs a recent sign-in as well. Every act is on record before it takes effect.
 
 mod act;
+mod login;
 mod routes;
+mod session;
 mod steer;
 
 use std::sync::Arc;
@@ -17,15 +19,20 @@ use vaultgate_pdp::Principal;
 
 use crate::api;
 use crate::approvals::{named, person};
-use crate::authn::{Authenticator, Presented};
+use crate::authn::sign_in::SignIn;
+use crate::authn::{Authenticated, Authenticator, AuthnError, Presented};
+use crate::config::{self, login::Login};
 use crate::listener::{Answer, Peer};
+use crate::outbound::Outbound;
 use crate::pipeline::admission::unauthenticated;
 use crate::pipeline::arrival::Arrival;
 use crate::pipeline::trail::Trail;
 use crate::pipeline::{Pipeline, body, framing};
 use crate::refusal::{Refusal, Verdict};
 
+use login::Page;
 use routes::Route;
+use session::Sessions;
 
 /// Largest body that the console takes, bytes: a reason in somebody's words.
 const MAX_BODY: usize = 16 << 10;
@@ -38,6 +45,9 @@ pub(crate) struct Console {
     authn: Authenticator,
     /// Origin under which it is reached.
     url: String,
+    /// How people sign in with a browser, where they do.
+    sign_in: Option<SignIn>,
+    sessions: Sessions,
 }
 
 /// Somebody at the console.
@@ -48,14 +58,25 @@ struct Visitor {
 }
 
 impl Console {
-    /// The console of a gateway, reached at `url`.
-    pub(crate) fn new(pipeline: Arc<Pipeline>, url: String) -> Console {
+    /// The console of a gateway. A secret that cannot be read is an error.
+    pub(crate) fn new(
+        pipeline: Arc<Pipeline>,
+        door: &config::Console,
+        outbound: Outbound,
+    ) -> Result<Console, String> {
         let authn = pipeline.authn.console();
-        Console {
+        let url = door.url.clone();
+        let sign_in = match &door.login {
+            Some(login) => Some(client(login, &url, outbound)?),
+            None => None,
+        };
+        Ok(Console {
             pipeline,
             authn,
             url,
-        }
+            sign_in,
+            sessions: Sessions::new(),
+        })
     }
 
     /// Answers one request; as the data door does, as a task of its own.
@@ -88,7 +109,18 @@ impl Console {
         body: Incoming,
         trail: &mut Trail,
     ) -> Result<Answer, Box<Refusal>> {
+        let page = Page::of(&arrival.method, arrival.path());
+        match page {
+            Some(Page::Login) => return self.begin_sign_in(arrival).await,
+            Some(Page::Callback) => return self.end_sign_in(arrival, trail).await,
+            Some(Page::Session | Page::Logout) | None => {}
+        }
         let visitor = self.authenticate(arrival, trail).await?;
+        match page {
+            Some(Page::Logout) => return self.sign_out(arrival, &visitor, trail).await,
+            Some(_) => return self.session(arrival, &visitor).await,
+            None => {}
+        }
         let Some(route) = Route::of(&arrival.method, &arrival.target) else {
             let message = "there is nothing here for this method";
             return Err(Refusal::deny(
@@ -106,12 +138,17 @@ impl Console {
         self.act(route, &visitor, &body, trail).await
     }
 
-    /// Who it is, and that nobody has stopped them.
+    /// Who it is, by a token or by a session, and that nobody has stopped them.
     async fn authenticate(
         &self,
         arrival: &Arrival,
         trail: &mut Trail,
     ) -> Result<Visitor, Box<Refusal>> {
+        let token = arrival.headers.contains_key(http::header::AUTHORIZATION);
+        if !token && session::has_cookie(&arrival.headers) {
+            let authenticated = self.by_session(arrival).await?;
+            return self.visitor(Ok(authenticated), trail);
+        }
         let presented = Presented {
             method: &arrival.method,
             origin: &self.url,
@@ -120,12 +157,40 @@ impl Console {
             client_certificate_sha256: arrival.peer.certificate_sha256,
             source: arrival.peer.source.ip(),
         };
-        let principal = trail
-            .take(self.authn.authenticate(presented).await)
-            .map_err(|error| {
-                let challenge = |metadata: &str| self.authn.challenge(&error, metadata);
-                unauthenticated(&error, &self.url, challenge)
-            })?;
+        let verified = self.authn.authenticate(presented).await;
+        self.visitor(verified, trail)
+    }
+
+    /// Whose session it is, if it is still good, and for a change if it comes from a page of
+    /// this door.
+    async fn by_session(&self, arrival: &Arrival) -> Result<Authenticated, Box<Refusal>> {
+        let ended = || {
+            let refusal = Refusal::deny(
+                "session-ended",
+                StatusCode::UNAUTHORIZED,
+                "this session has ended",
+            );
+            Box::new(refusal.hint("sign in again at `/login`"))
+        };
+        let session = self.sessions.of(&arrival.headers).await.ok_or_else(ended)?;
+        let now = self.pipeline.clock.latest();
+        if session.authenticated.still_trusted(now).is_err() {
+            self.sessions.end(&arrival.headers).await;
+            return Err(ended());
+        }
+        if arrival.method != http::Method::GET {
+            session.from_own_page(arrival, &self.url)?;
+        }
+        Ok(session.authenticated.clone())
+    }
+
+    fn visitor(
+        &self,
+        verified: Result<Authenticated, AuthnError>,
+        trail: &mut Trail,
+    ) -> Result<Visitor, Box<Refusal>> {
+        let taken = trail.take(verified);
+        let principal = taken.map_err(|error| unbelieved(&error, &self.authn, &self.url))?;
         self.pipeline.not_held(trail)?;
         let reviewers = &self.pipeline.config.approvals.reviewers;
         let reviewer = person(&principal).is_ok() && named(&principal, reviewers);
@@ -216,6 +281,26 @@ impl Console {
             "they are listed in `approvals.reviewers` of the configuration",
         )))
     }
+}
+
+/// The refusal of a token at this door.
+fn unbelieved(error: &AuthnError, authn: &Authenticator, url: &str) -> Box<Refusal> {
+    let challenge = |metadata: &str| authn.challenge(error, metadata);
+    unauthenticated(error, url, challenge)
+}
+
+/// The client that people sign in with.
+fn client(login: &Login, url: &str, outbound: Outbound) -> Result<SignIn, String> {
+    let secret = login.client_secret.as_ref();
+    let secret = secret.map(config::upstream::SecretRef::at_hand).transpose()?;
+    Ok(SignIn::new(
+        &login.issuer,
+        &login.client_id,
+        secret,
+        &login.scopes,
+        format!("{url}{}", login::CALLBACK),
+        outbound,
+    ))
 }
 
 /// The challenge of RFC 9470, and the claims that Entra's clients look for.

@@ -112,6 +112,18 @@ impl Custody {
         self.keys.open_sealed(Purpose::Body, sealed)
     }
 
+    /// Seals a sign-in that has begun, for the browser that will end it.
+    pub(crate) fn seal_sign_in(&self, plain: Vec<u8>) -> Option<String> {
+        let sealed = self.keys.seal(Purpose::SignIn, plain)?;
+        Some(URL_SAFE_NO_PAD.encode(sealed))
+    }
+
+    /// Opens what [`Custody::seal_sign_in`] sealed.
+    pub(crate) fn open_sign_in(&self, text: &str) -> Option<Vec<u8>> {
+        let sealed = (text.len() <= MAX_SEALED).then(|| URL_SAFE_NO_PAD.decode(text));
+        self.keys.open_sealed(Purpose::SignIn, sealed?.ok()?)
+    }
+
     /// Opens a handle; anything that this gateway did not seal is unknown.
     pub(crate) fn unseal(&self, text: &str, now: Timestamp) -> Result<Handle, HandleError> {
         if text.len() > MAX_SEALED {

@@ -178,6 +178,14 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
         clock,
         catalogue,
     });
+    let console = match &config.console {
+        Some(door) => {
+            let console = Console::new(Arc::clone(&pipeline), door, outbound.with_local_http());
+            let console = console.map_err(|why| anyhow::anyhow!("console.login: {why}"))?;
+            Some(Arc::new(console))
+        }
+        None => None,
+    };
     let doors = door::Doors::bind(&config).await?;
     let caps = ConnectionCaps::new(&config.limits);
     tokio::spawn(inventory.run(stop.clone()));
@@ -200,10 +208,6 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
     let warm = Arc::clone(&pipeline);
     tokio::spawn(async move { warm.authn.warm().await });
     doors.announce(&config)?;
-    let console = config
-        .console
-        .as_ref()
-        .map(|door| Arc::new(Console::new(Arc::clone(&pipeline), door.url.clone())));
     doors
         .run(Arc::clone(&pipeline), console, tls, caps, stop)
         .await;

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,14 +28,15 @@
 
 /* `faults.py` has the same numbers and the same page. */
 enum { WRITE = 1, SYNC = 2, RENAME = 4, CREATE = 8, TRUNCATE = 16, UNLINK = 32 };
-enum { FAIL = 0, SHORT = 1, TORN = 2 };
+enum { FAIL = 0, SHORT = 1, TORN = 2, KILL = 3, KILLED = 4 };
 
 static struct order {
     uint32_t armed;  /* counts and strikes only while set */
     uint32_t kinds;  /* which calls */
     uint32_t at;     /* the first to be struck, from 1 */
     uint32_t again;  /* whether every later one is struck too */
-    uint32_t how;    /* FAIL; SHORT: half is written; TORN: half, and then FAIL for good */
+    uint32_t how;    /* FAIL; SHORT: half is written; TORN: half, and then FAIL for good;
+                        KILL: the program dies instead of a sync, KILLED: after it */
     uint32_t error;  /* errno of FAIL */
     uint32_t loses;  /* whether a failed sync loses what was not synced */
     uint32_t count;  /* such calls so far */
@@ -227,6 +229,11 @@ static int sync_of(const char *call, long number, int fd)
         return (int)syscall(number, fd);
     pthread_mutex_lock(&turn);
     int struck = strikes(SYNC, call, path);
+    if (struck && order->how >= KILL) {
+        if (order->how == KILLED && syscall(number, fd))
+            give_up("syncing");
+        kill(getpid(), SIGKILL);
+    }
     int done = struck ? -1 : (int)syscall(number, fd);
     int error = struck ? (int)order->error : errno;
     settle(fd, struck && order->loses);

@@ -10,7 +10,7 @@ import subprocess
 
 HERE = pathlib.Path(__file__).resolve().parent
 KINDS = {"write": 1, "sync": 2, "rename": 4, "create": 8, "truncate": 16, "unlink": 32}
-FAIL, SHORT, TORN = range(3)
+FAIL, SHORT, TORN, KILL, KILLED = range(5)
 # What a call can meet. Half a write is one that returns less than it was given.
 FAULTS = {
     "EIO": (FAIL, errno.EIO),
@@ -18,6 +18,8 @@ FAULTS = {
     "short": (SHORT, 0),
     "torn": (TORN, errno.EIO),
 }
+# Not a fault of the disk: the program dies instead of a sync, or just after it.
+DEATHS = {"before": (KILL, 0), "after": (KILLED, 0)}
 PAGE = 4096
 HEAD = struct.Struct("=9I28s512s")
 
@@ -51,7 +53,7 @@ class Shim:
 
     def arm(self, kind, fault, at, again=False, loses=False):
         """From now on the `at`-th call of this kind fails; `again`: every later one too."""
-        how, error = FAULTS[fault]
+        how, error = (FAULTS | DEATHS)[fault]
         self.disarm()
         fields = (KINDS[kind], at, again, how, error, loses, 0, 0)
         HEAD.pack_into(self.page, 0, 0, *fields, b"", b"")

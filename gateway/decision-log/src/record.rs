@@ -42,6 +42,8 @@ pub enum Kind {
     Quarantine,
     /// Destruction frozen everywhere, or no longer.
     Incident,
+    /// Somebody signed in at the console with a browser, or out.
+    Session,
     /// A policy bundle activated or rejected.
     Policy,
     /// A configuration taken into use.
@@ -63,6 +65,7 @@ impl Kind {
             Kind::Approval => "approval",
             Kind::Quarantine => "quarantine",
             Kind::Incident => "incident",
+            Kind::Session => "session",
             Kind::Policy => "policy",
             Kind::Config => "config",
             Kind::Lifecycle => "lifecycle",

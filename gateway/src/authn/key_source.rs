@@ -46,7 +46,7 @@ type Metadata = ProviderMetadata<
 
 /// Why the keys were not fetched.
 #[derive(Debug, thiserror::Error)]
-enum KeyFault {
+pub(super) enum KeyFault {
     #[error("`{0}` is not an address")]
     Address(String),
     #[error("no answer within {TOTAL:?}")]
@@ -245,7 +245,7 @@ impl Drop for Running<'_> {
 }
 
 /// The cause in words; the document itself is hostile until proven otherwise.
-fn document(error: DiscoveryError<FetchFault>) -> KeyFault {
+pub(super) fn document(error: DiscoveryError<FetchFault>) -> KeyFault {
     match error {
         DiscoveryError::Request(fault) => KeyFault::Fetch(fault),
         DiscoveryError::Response(status, _, _) => {

@@ -12,7 +12,8 @@ use vaultgate_decision_log::note::is_name;
 
 use super::approvals::ApprovalsFile;
 use super::duration::Written;
-use super::issuers::IssuerFile;
+use super::issuers::{Issuer, IssuerFile};
+use super::login::LoginFile;
 use super::limits::LimitsFile;
 use super::notify::NotifyFile;
 use super::source::Source;
@@ -165,6 +166,7 @@ pub(crate) struct ConsoleFile {
     url: Option<String>,
     #[serde(default = "console_address")]
     address: SocketAddr,
+    login: Option<LoginFile>,
 }
 
 fn data_address() -> SocketAddr {
@@ -281,7 +283,7 @@ impl ConfigFile {
             .collect();
         let mut gateway = self.gateway.check(problems);
         let listener = self.listener.check(base, problems);
-        let console = self.console.check(&listener, problems);
+        let console = self.console.check(&listener, &known, base, problems);
         if let (Some(gateway), Some(console)) = (&mut gateway, &console) {
             gateway.hosts.extend(host_of(&console.url));
         }
@@ -529,7 +531,13 @@ impl PolicyFile {
 
 impl ConsoleFile {
     /// The console door; none without a name of its own.
-    fn check(self, listener: &Listener, problems: &mut Problems) -> Option<Console> {
+    fn check(
+        self,
+        listener: &Listener,
+        issuers: &[Issuer],
+        base: &Path,
+        problems: &mut Problems,
+    ) -> Option<Console> {
         let url = https_origin(self.url.as_deref()?, "console.url", problems)?;
         let taken = [listener.data, listener.admin].contains(&self.address);
         if taken && self.address.port() != 0 {
@@ -539,9 +547,14 @@ impl ConsoleFile {
                 "approvals need a door of their own",
             );
         }
+        let login = match self.login {
+            Some(login) => Some(login.check(issuers, base, problems)?),
+            None => None,
+        };
         Some(Console {
             url,
             address: self.address,
+            login,
         })
     }
 }

@@ -25,6 +25,8 @@ pub(crate) enum Purpose {
     Handle,
     /// The body of a request that waits for approval, which never leaves the store.
     Body,
+    /// A sign-in at the console that has begun, which the browser holds.
+    SignIn,
 }
 
 impl Purpose {
@@ -32,6 +34,7 @@ impl Purpose {
         Aad::from(match self {
             Purpose::Handle => b"vaultgate operation handle 1".as_slice(),
             Purpose::Body => b"vaultgate approved body 1".as_slice(),
+            Purpose::SignIn => b"vaultgate console sign-in 1".as_slice(),
         })
     }
 }

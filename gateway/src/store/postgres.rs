@@ -164,6 +164,8 @@ impl Server {
     /// this gateway still the only one of its name. Asked after reading: what was read before
     /// is then of this server.
     pub(super) async fn check(&self) -> Result<(), StoreError> {
+        // Before it is asked: changes go on meanwhile.
+        let seen = self.seen.load(Ordering::SeqCst);
         let now = self.readers.acquire().await.map_err(StoreError::remote);
         let mut now = now?;
         let origin: String = sqlx::query_scalar(ORIGIN)
@@ -178,7 +180,7 @@ impl Server {
         if origin != self.origin {
             return Err(self.gone_back("another server took its place"));
         }
-        if changes < self.seen.load(Ordering::SeqCst) {
+        if changes < seen {
             return Err(self.gone_back("it was restored from an older state"));
         }
         self.seen.fetch_max(changes, Ordering::SeqCst);
