@@ -134,7 +134,9 @@ impl Authenticated {
     pub(crate) fn signed_in(mut self, ended: &sign_in::Ended) -> Authenticated {
         let mut principal = Principal::clone(&self.principal);
         if principal.subject == ended.subject {
-            let at = ended.auth_time.and_then(|at| Timestamp::from_second(at).ok());
+            let at = ended
+                .auth_time
+                .and_then(|at| Timestamp::from_second(at).ok());
             principal.auth_time = principal.auth_time.or(at.map(|at| at.to_string()));
             principal.acr = principal.acr.or_else(|| ended.acr.clone());
         }

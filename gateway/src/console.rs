@@ -179,7 +179,7 @@ impl Console {
             return Err(ended());
         }
         if arrival.method != http::Method::GET {
-            session.from_own_page(arrival, &self.url)?;
+            session.own_page(arrival, &self.url)?;
         }
         Ok(session.authenticated.clone())
     }
@@ -292,7 +292,9 @@ fn unbelieved(error: &AuthnError, authn: &Authenticator, url: &str) -> Box<Refus
 /// The client that people sign in with.
 fn client(login: &Login, url: &str, outbound: Outbound) -> Result<SignIn, String> {
     let secret = login.client_secret.as_ref();
-    let secret = secret.map(config::upstream::SecretRef::at_hand).transpose()?;
+    let secret = secret
+        .map(config::upstream::SecretRef::at_hand)
+        .transpose()?;
     Ok(SignIn::new(
         &login.issuer,
         &login.client_id,

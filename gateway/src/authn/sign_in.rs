@@ -114,9 +114,13 @@ impl SignIn {
     /// Begins a sign-in.
     pub(crate) async fn begin(&self, wanted: &Wanted<'_>) -> Result<Begun, SignInError> {
         let metadata = self.metadata().await?;
-        let client =
-            CoreClient::from_provider_metadata(metadata, ClientId::new(self.client_id.clone()), None)
-                .set_redirect_uri(self.redirect()?);
+        let takes_claims = metadata.claims_parameter_supported().unwrap_or(false);
+        let client = CoreClient::from_provider_metadata(
+            metadata,
+            ClientId::new(self.client_id.clone()),
+            None,
+        )
+        .set_redirect_uri(self.redirect()?);
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let mut request = client
             .authorize_url(
@@ -138,6 +142,13 @@ impl SignIn {
             (true, [first, ..]) => {
                 let claims = serde_json::json!({
                     "access_token": {"acrs": {"essential": true, "value": first}}
+                });
+                request = request.add_extra_param("claims", claims.to_string());
+            }
+            // A demand, where the issuer knows any: `acr_values` is a wish.
+            (false, contexts) if takes_claims => {
+                let claims = serde_json::json!({
+                    "id_token": {"acr": {"essential": true, "values": contexts}}
                 });
                 request = request.add_extra_param("claims", claims.to_string());
             }
@@ -183,15 +194,18 @@ impl SignIn {
         }
         let http = self.http()?;
         // The error may quote what was sent: only that there was one is told.
-        let answer = request.request_async(&http).await.map_err(|error| match error {
-            openidconnect::RequestTokenError::ServerResponse(_) => {
-                SignInError::Refused("the issuer does not take the code".to_owned())
-            }
-            openidconnect::RequestTokenError::Request(fault) => {
-                SignInError::Issuer(fault.to_string())
-            }
-            _ => SignInError::Issuer("its answer is no token".to_owned()),
-        })?;
+        let answer = request
+            .request_async(&http)
+            .await
+            .map_err(|error| match error {
+                openidconnect::RequestTokenError::ServerResponse(_) => {
+                    SignInError::Refused("the issuer does not take the code".to_owned())
+                }
+                openidconnect::RequestTokenError::Request(fault) => {
+                    SignInError::Issuer(fault.to_string())
+                }
+                _ => SignInError::Issuer("its answer is no token".to_owned()),
+            })?;
         let refused = |why: &str| SignInError::Refused(why.to_owned());
         let id_token = answer
             .id_token()
@@ -249,7 +263,8 @@ impl SignIn {
             return Err(SignInError::Issuer("it failed a moment ago".to_owned()));
         }
         let issuer = IssuerUrl::new(self.issuer.url.clone());
-        let issuer = issuer.map_err(|_| SignInError::Issuer("its name is no address".to_owned()))?;
+        let issuer =
+            issuer.map_err(|_| SignInError::Issuer("its name is no address".to_owned()))?;
         let http = self.http()?;
         let fetched = CoreProviderMetadata::discover_async(issuer, &http);
         let fetched = match tokio::time::timeout(super::fetch::TOTAL, fetched).await {

@@ -91,7 +91,8 @@ impl Console {
         let settings = &self.pipeline.config.approvals;
         let wanted = Wanted {
             contexts: &settings.acr,
-            max_age: settings.max_sign_in_age,
+            // Some time has to be left in which the sign-in is good for something.
+            max_age: settings.max_sign_in_age * 3 / 4,
         };
         let begun = client.begin(&wanted).await.map_err(failed)?;
         let next = query(arrival, "next").filter(|next| is_own_path(next));
@@ -126,7 +127,11 @@ impl Console {
             return Err(refused("the answer is of another issuer"));
         }
         if let Some(error) = query(arrival, "error") {
-            let told: String = error.chars().filter(char::is_ascii_graphic).take(64).collect();
+            let told: String = error
+                .chars()
+                .filter(char::is_ascii_graphic)
+                .take(64)
+                .collect();
             return Err(refused(&format!("the issuer says `{told}`")));
         }
         let code = query(arrival, "code").ok_or_else(|| refused("there is no code"))?;
@@ -192,8 +197,7 @@ impl Console {
     fn journey(&self, headers: &HeaderMap) -> Result<Journey, Box<Refusal>> {
         let sealed = cookie(headers, BEGUN);
         let opened = sealed.and_then(|sealed| self.pipeline.custody.open_sign_in(sealed));
-        let journey: Option<Journey> =
-            opened.and_then(|plain| serde_json::from_slice(&plain).ok());
+        let journey: Option<Journey> = opened.and_then(|plain| serde_json::from_slice(&plain).ok());
         let journey = journey.ok_or_else(|| refused("this browser began none"))?;
         if journey.until <= self.pipeline.clock.latest() {
             return Err(refused("it took too long"));
@@ -257,7 +261,9 @@ fn is_own_path(next: &str) -> bool {
     let url = Url::parse(here).and_then(|here| here.join(next));
     next.len() <= MAX_NEXT
         && next.starts_with('/')
-        && next.bytes().all(|byte| matches!(byte, b'!'..=b'~') && byte != b'\\')
+        && next
+            .bytes()
+            .all(|byte| matches!(byte, b'!'..=b'~') && byte != b'\\')
         && url.is_ok_and(|url| url.origin().ascii_serialization() == here)
 }
 

@@ -80,7 +80,7 @@ impl Sessions {
 impl Session {
     /// Whether a request that changes something comes from a page of this door: it repeats
     /// the session's number, and the browser says that it is of the same origin.
-    pub(super) fn from_own_page(&self, arrival: &Arrival, own: &str) -> Result<(), Box<Refusal>> {
+    pub(super) fn own_page(&self, arrival: &Arrival, own: &str) -> Result<(), Box<Refusal>> {
         let repeated = arrival.header(CSRF).is_some_and(|given| {
             // By digest: how much of it fits is not told by time.
             crate::digest::sha256_raw(given.as_bytes())
