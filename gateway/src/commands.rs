@@ -12,6 +12,7 @@ mod init;
 mod log;
 mod policy;
 mod reviewers;
+mod run;
 mod serve;
 
 use std::path::PathBuf;
@@ -59,6 +60,8 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Run one command through the gateway, and finish what needs approval
+    Run(run::RunArguments),
     /// Ask how approvals stand, give them, use them
     #[command(subcommand)]
     Approvals(approvals::ApprovalsVerb),
@@ -96,6 +99,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Custody(verb) => custody::run(verb),
         Verb::Init(arguments) => init::run(&arguments),
         Verb::Doctor { config } => doctor::run(&config),
+        Verb::Run(arguments) => run::run(&arguments),
         Verb::Approvals(verb) => approvals::run(verb),
         Verb::Deletions(verb) => reviewers::deletions(verb),
         Verb::Principals(verb) => reviewers::principals(verb),

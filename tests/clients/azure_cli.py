@@ -15,10 +15,15 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import unittest
 
-from world import API, CACHE, PROD, TENANT, VAULT, World, item, options, run, until
+from world import API, CACHE, PROD, REPOSITORY, TENANT, VAULT, World, item, options, program, run, until
 
+CONSOLE = (REPOSITORY / "tests/data/console.toml").read_text(encoding="utf-8")
+# The shared configuration lists those who come with a secret of their own.
+CUSTODIAN = ('  { id = "reader", kind = "human" },\n',
+             '  { id = "reader", kind = "human" },\n  { id = "custodian", kind = "human" },\n')
 AZ = CACHE / "venv/bin/az"
 VM = ["-g", "rg1", "-v", "v1", "-c", "vm1", "-i", "vm1", "--backup-management-type", "AzureIaasVM"]
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -169,6 +174,45 @@ class AzureCli(unittest.TestCase):
         self.assertIsNone(record["forward"])
         self.assertEqual(world.journal(method="DELETE", surface="arm"), [])
 
+    def test_run_waits_for_approval_and_finishes(self):
+        """`vaultgate run -- az …`: no profile of one's own, and two people in between."""
+        self.through_the_gateway()
+        entra = {"issuer": "entra", "claims": {"groups": ["backup-custodians"], "acrs": ["c1"]}}
+        token = pathlib.Path(self.cli.folder.name) / "token"
+        token.write_text(world.token("custodian", **entra), encoding="utf-8")
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("AZURE_")}
+        words = ["backup", "protection", "disable", "-g", "rg1", "-v", "v1", "-c", "vm2", "-i", "vm2",
+                 "--backup-management-type", "AzureIaasVM", "--delete-backup-data", "true", "--yes"]
+        command = [program("vaultgate"), "run", "--url", world.url, "--ca", world.ca, "--token-file", token,
+                   "--wait", "120", "--", AZ, *words, "-o", "json"]
+        started = subprocess.Popen(command, env=environment, text=True, stdin=subprocess.DEVNULL,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        told = []
+        reader = threading.Thread(target=lambda: told.extend(started.stderr), daemon=True)
+        reader.start()
+        # Not before the command itself was refused, and nothing was sent for it.
+        until("the wait", lambda: any("waiting for approval" in line for line in told)
+              or started.poll() is not None, 120)
+        self.assertIsNone(started.poll(), "".join(told))
+        self.assertEqual(world.journal(method="DELETE", surface="arm"), [])
+        approval = UUID.search("".join(line for line in told if "waiting for approval" in line))[0]
+        console = ["--console-url", world.env["VAULTGATE_CONSOLE_URL"], "--ca", world.ca]
+
+        def vaultgate(who, *more):
+            own = dict(os.environ, VAULTGATE_CONSOLE_TOKEN=world.token(who, audience="api://vaultgate-console"))
+            return subprocess.run([program("vaultgate"), "approvals", *more, *console], env=own, text=True,
+                                  capture_output=True, check=True).stdout
+
+        digest = json.loads(vaultgate("approver-a", "show", approval, "--json"))["digest"]
+        for who in ("approver-a", "approver-b"):
+            vaultgate(who, "approve", approval, "--digest", digest)
+        started.wait(120)
+        reader.join()
+        self.assertEqual(started.returncode, 0, "".join(told))
+        self.assertEqual(len(world.journal(method="DELETE", surface="arm", identity="operator")), 1)
+        # Of the profile nothing is left.
+        self.assertEqual(list(pathlib.Path(tempfile.gettempdir()).glob("vaultgate-run-*")), [])
+
     def test_az_rest_reads_and_what_is_not_understood_is_refused(self):
         vault = self.cli.must("rest", "--method", "get", "--url", f"{VAULT}?{API}")
         self.assertEqual(vault["name"], "v1")
@@ -197,7 +241,7 @@ def main():
         world = World({}, pathlib.Path(tempfile.mkdtemp(prefix="vaultgate-")))
         world.start_emulator(4.0)
     else:
-        world = World.start()
+        world = World.start(extra=CONSOLE, replace=[CUSTODIAN])
     with world:
         return run("azure cli", only=chosen.only)
 

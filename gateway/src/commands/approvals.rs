@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::client::{self, At, Connection, at, carried_out, text};
+use super::client::{self, At, Client, Connection, at, carried_out, text};
 use super::{FAILED, say};
 
 /// How often a waiting command asks.
@@ -95,7 +95,8 @@ pub(crate) fn run(verb: ApprovalsVerb) -> anyhow::Result<u8> {
     }
 }
 
-fn path(id: Uuid, verb: &str) -> String {
+/// Where an approval stands, and what can be done there.
+pub(super) fn path(id: Uuid, verb: &str) -> String {
     format!("{}/{id}{verb}", crate::api::APPROVALS)
 }
 
@@ -214,23 +215,26 @@ fn judged(judge: &Judge, word: &str) -> anyhow::Result<u8> {
 
 fn wait(id: Uuid, timeout: u64, connection: &Connection) -> anyhow::Result<u8> {
     let data = connection.client(At::Data)?;
-    let state = client::run(async {
-        let until = tokio::time::Instant::now() + Duration::from_secs(timeout);
-        loop {
-            let approval = data.expect(Method::GET, &path(id, ""), None).await?;
-            let state = text(&approval, "/state");
-            let waits = state == "pending" || state == "approved" && !usable(&approval);
-            if !waits {
-                return Ok(state);
-            }
-            if tokio::time::Instant::now() >= until {
-                bail!("approval {id} is still {state} after {timeout} s");
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-    })?;
+    let state = client::run(answered(&data, id, Duration::from_secs(timeout)))?;
     say(&format!("{id}  {state}"));
     Ok(if state == "approved" { 0 } else { FAILED })
+}
+
+/// Waits until an approval is given and can be used, or has ended; its state then.
+pub(super) async fn answered(data: &Client, id: Uuid, patience: Duration) -> anyhow::Result<String> {
+    let until = tokio::time::Instant::now() + patience;
+    loop {
+        let approval = data.expect(Method::GET, &path(id, ""), None).await?;
+        let state = text(&approval, "/state");
+        let waits = state == "pending" || state == "approved" && !usable(&approval);
+        if !waits {
+            return Ok(state);
+        }
+        if tokio::time::Instant::now() >= until {
+            bail!("approval {id} is still {state} after {} s", patience.as_secs());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
 }
 
 /// Whether the time for a veto is over.

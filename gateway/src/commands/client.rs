@@ -22,7 +22,7 @@ const TIMEOUT: Duration = Duration::from_secs(90);
 const MAX_ANSWER: usize = 16 << 20;
 
 /// Where the gateway is, and who asks.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub(crate) struct Connection {
     /// Origin of the data door
     #[arg(long, value_name = "URL", env = "VAULTGATE_URL")]
@@ -91,6 +91,23 @@ impl Connection {
         })
     }
 
+    /// Origin of the data door.
+    pub(crate) fn data_origin(&self) -> anyhow::Result<&str> {
+        let url = self.url.as_deref();
+        let url = url.context("where is the gateway? hint: give `--url`")?;
+        Ok(url.trim_end_matches('/'))
+    }
+
+    /// The CA that is trusted beside the system's.
+    pub(crate) fn ca(&self) -> Option<&std::path::Path> {
+        self.ca.as_deref()
+    }
+
+    /// The token for the data door, as it is now: whoever keeps the file fresh is heard.
+    pub(crate) fn data_token(&self) -> anyhow::Result<SecretString> {
+        self.token("VAULTGATE_TOKEN")
+    }
+
     fn token(&self, variable: &str) -> anyhow::Result<SecretString> {
         let text = match &self.token_file {
             Some(path) => std::fs::read_to_string(path)
@@ -136,6 +153,12 @@ impl Client {
             headers: parts.headers,
             body: serde_json::from_slice(&body).unwrap_or(Value::Null),
         })
+    }
+
+    /// The path of an address of this door.
+    pub(crate) fn own_path<'a>(&self, address: &'a str) -> Option<&'a str> {
+        let path = address.strip_prefix(&self.origin)?;
+        path.starts_with('/').then_some(path)
     }
 
     /// The body of a success; a refusal becomes an error in the gateway's own words.
