@@ -50,6 +50,8 @@ pub(crate) struct AdmitRequest<'a> {
     /// Whether a read is one that a restore cannot do without (its vault, item and
     /// recovery points, the polls of its job). Restores themselves need not say so.
     pub(crate) for_restore: bool,
+    /// Whether the caller's own rates are lifted: break-glass. Azure's budget is not.
+    pub(crate) unhurried: bool,
 }
 
 /// Names of the limits, as answers, records and metrics give them.
@@ -153,7 +155,9 @@ impl Admission {
             };
             return Err(self.short(bucket, request.subscription, shortage, now));
         }
-        self.check_quotas(request)?;
+        if !request.unhurried {
+            self.check_quotas(request)?;
+        }
         let taken = self.arm.take(request.subscription, bucket, restore, now);
         taken.map_err(|shortage| self.short(bucket, request.subscription, shortage, now))
     }

@@ -1,16 +1,23 @@
-//! The freeze: destruction stops everywhere at once.
+//! An incident: destruction stops everywhere at once, and the way back is kept open.
 //!
 //! Any one reviewer may freeze; it takes several people to lift it. While it holds, nothing
-//! is weakened, deleted, disclosed or moved, whatever policy and approvals say. It is kept
-//! in the store and in memory, as the quarantine is, and a failure lifts nothing.
+//! is weakened, deleted, disclosed or moved, whatever policy and approvals say. Restores have
+//! two ways to go faster, both for policy to judge: the fast path, which several people open
+//! while the freeze holds, and break-glass, which one reviewer opens for somebody else by
+//! name. Neither is told to policy for anything but restores and the reads they need, so that
+//! no rule can rest another consent on them. All of it is kept in the store and in memory, as
+//! the quarantine is, and a failure lifts nothing.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
+use uuid::Uuid;
 use vaultgate_arm::Class;
+use vaultgate_pdp::{Principal, PrincipalKind};
 
 use crate::store::{Change, Row, Statement, Store, StoreError, sql};
 
@@ -28,11 +35,64 @@ pub(crate) struct Freeze {
     pub(crate) lift: Vec<String>,
 }
 
+/// The way that restores go faster while the freeze holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FastPath {
+    /// People who want it.
+    pub(crate) by: Vec<String>,
+    /// Since when it is open; none while others have to agree.
+    pub(crate) since: Option<Timestamp>,
+    /// Why, in the words of who asked first.
+    pub(crate) why: String,
+}
+
+/// Restores opened for one person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BreakGlass {
+    /// Its id.
+    pub(crate) id: Uuid,
+    /// For whom.
+    pub(crate) person: String,
+    /// The person who opened it: never the same.
+    pub(crate) by: String,
+    /// Why, in their words.
+    pub(crate) why: String,
+    /// Since when.
+    pub(crate) since: Timestamp,
+    /// Until when.
+    pub(crate) until: Timestamp,
+}
+
 /// What the one row holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Content {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     freeze: Option<Freeze>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fast_path: Option<FastPath>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    break_glass: Vec<BreakGlass>,
+}
+
+/// How an incident stands, for people.
+#[derive(Serialize)]
+pub(crate) struct Standing {
+    freeze: Option<Freeze>,
+    #[serde(rename = "fastPath")]
+    fast_path: Option<FastPath>,
+    #[serde(rename = "breakGlass")]
+    break_glass: Vec<BreakGlass>,
+}
+
+/// What came of the wish for the fast path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Faster {
+    /// There is no freeze: nothing is an incident.
+    NotFrozen,
+    /// Others have to agree.
+    Waits(FastPath),
+    /// It is open.
+    Open(FastPath),
 }
 
 /// What came of the wish to lift the freeze.
@@ -89,6 +149,112 @@ impl Incident {
         if destructive { self.freeze() } else { None }
     }
 
+    /// How it stands.
+    pub(crate) fn standing(&self, now: Timestamp) -> Standing {
+        let content = Content::clone(&self.held.load());
+        let open = content.break_glass.into_iter();
+        Standing {
+            freeze: content.freeze,
+            fast_path: content.fast_path,
+            break_glass: open.filter(|glass| glass.until > now).collect(),
+        }
+    }
+
+    /// What was opened for a caller, who acts for themselves.
+    pub(crate) fn broken_glass(&self, caller: &Principal, now: Timestamp) -> Option<BreakGlass> {
+        let person = caller.person.as_ref()?;
+        // An agent that somebody talked into it is not the person that was named.
+        let alone = caller.actors.iter().all(|actor| {
+            actor.issuer == caller.issuer && caller.app.as_ref() == Some(&actor.subject)
+        });
+        if caller.kind != PrincipalKind::Human || !alone {
+            return None;
+        }
+        let held = self.held.load();
+        let mut named = held.break_glass.iter();
+        named
+            .find(|glass| glass.person == *person && glass.until > now)
+            .cloned()
+    }
+
+    /// What policy is told: nothing where nothing is. The ways to restore faster are told for
+    /// restores and what they need alone.
+    pub(crate) fn told(&self, caller: &Principal, class: Class, now: Timestamp) -> Option<Value> {
+        let held = self.held.load();
+        if held.freeze.is_none() && held.break_glass.is_empty() {
+            return None;
+        }
+        let restores = matches!(class, Class::Restore | Class::Read | Class::Validate);
+        let glass = self.broken_glass(caller, now).filter(|_| restores);
+        let fast = held.freeze.is_some()
+            && held
+                .fast_path
+                .as_ref()
+                .is_some_and(|path| path.since.is_some());
+        Some(json!({
+            "frozen": held.freeze.is_some(),
+            "restore_fast_path": fast && restores,
+            "break_glass": glass,
+        }))
+    }
+
+    /// Wants the fast path; it opens once so many different people do, while the freeze holds.
+    pub(crate) async fn faster(
+        &self,
+        by: &str,
+        why: &str,
+        quorum: u32,
+        now: Timestamp,
+    ) -> Result<Faster, StoreError> {
+        let (mut content, version) = read(&self.store).await?;
+        if content.freeze.is_none() {
+            return Ok(Faster::NotFrozen);
+        }
+        let path = content.fast_path.get_or_insert_with(|| FastPath {
+            by: Vec::new(),
+            since: None,
+            why: why.to_owned(),
+        });
+        if !path.by.iter().any(|person| person == by) {
+            path.by.push(by.to_owned());
+        }
+        if path.by.len() >= quorum as usize {
+            path.since.get_or_insert(now);
+        }
+        let path = path.clone();
+        self.write(&content, version).await?;
+        Ok(match path.since {
+            Some(_) => Faster::Open(path),
+            None => Faster::Waits(path),
+        })
+    }
+
+    /// Closes the fast path; tells whether there was one.
+    pub(crate) async fn slower(&self) -> Result<bool, StoreError> {
+        let (mut content, version) = read(&self.store).await?;
+        let was = content.fast_path.take().is_some();
+        self.write(&content, version).await?;
+        Ok(was)
+    }
+
+    /// Opens restores for somebody by name.
+    pub(crate) async fn break_glass(&self, glass: BreakGlass) -> Result<(), StoreError> {
+        let (mut content, version) = read(&self.store).await?;
+        content.break_glass.retain(|old| old.until > glass.since);
+        content.break_glass.push(glass);
+        self.write(&content, version).await
+    }
+
+    /// Ends what was opened; tells whether it was open.
+    pub(crate) async fn mend_glass(&self, id: Uuid) -> Result<bool, StoreError> {
+        let (mut content, version) = read(&self.store).await?;
+        let before = content.break_glass.len();
+        content.break_glass.retain(|glass| glass.id != id);
+        let was = content.break_glass.len() < before;
+        self.write(&content, version).await?;
+        Ok(was)
+    }
+
     /// Freezes; one that holds already goes on as it is.
     pub(crate) async fn begin(
         &self,
@@ -96,7 +262,7 @@ impl Incident {
         why: String,
         now: Timestamp,
     ) -> Result<Freeze, StoreError> {
-        let (content, version) = read(&self.store).await?;
+        let (mut content, version) = read(&self.store).await?;
         if let Some(freeze) = content.freeze {
             return Ok(freeze);
         }
@@ -106,9 +272,7 @@ impl Incident {
             why,
             lift: Vec::new(),
         };
-        let content = Content {
-            freeze: Some(freeze.clone()),
-        };
+        content.freeze = Some(freeze.clone());
         self.write(&content, version).await?;
         Ok(freeze)
     }
@@ -133,17 +297,19 @@ impl Incident {
 
     /// Lifts the freeze once so many different people want it.
     pub(crate) async fn lift(&self, by: &str, quorum: u32) -> Result<Lift, StoreError> {
-        let (content, version) = read(&self.store).await?;
-        let Some(mut freeze) = content.freeze else {
+        let (mut content, version) = read(&self.store).await?;
+        let Some(mut freeze) = content.freeze.take() else {
             return Ok(Lift::NotFrozen);
         };
         if !freeze.lift.iter().any(|person| person == by) {
             freeze.lift.push(by.to_owned());
         }
         let over = freeze.lift.len() >= quorum as usize;
-        let content = Content {
-            freeze: (!over).then(|| freeze.clone()),
-        };
+        content.freeze = (!over).then(|| freeze.clone());
+        if over {
+            // It belongs to the incident, and ends with it.
+            content.fast_path = None;
+        }
         self.write(&content, version).await?;
         Ok(if over {
             Lift::Lifted(freeze)

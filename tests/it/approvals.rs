@@ -16,9 +16,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket};
 use vaultgate_sim::{CONSOLE_AUDIENCE, Issuer, TokenRequest};
 
+use crate::harness::people::{
+    APPROVALS, approve_by_two, asked, at_console, console, say, second_reviewer,
+};
 use crate::harness::{Answer, Client, PATIENCE, Setup, VERSION, World, item, repository};
-
-const APPROVALS: &str = "/_vaultgate/v1/approvals";
 
 async fn world() -> World {
     World::with(Setup::default().with_console()).await
@@ -61,47 +62,6 @@ fn rewrite(policies: &Path, replace: &[(&str, &str)]) {
     let tests = policies.join("vaultgate/approvals_test.rego");
     if tests.is_file() {
         std::fs::remove_file(tests).unwrap();
-    }
-}
-
-fn console(world: &World, name: &str, claims: Value) -> Client {
-    let token = world.sim.token(&TokenRequest {
-        audience: Some(CONSOLE_AUDIENCE.into()),
-        claims: Some(claims),
-        ..TokenRequest::new(name, Issuer::Oidc)
-    });
-    let url = world.gateway.console.as_ref().unwrap();
-    Client::new(url, &world.dev.ca).with_token(&token.unwrap())
-}
-
-fn at_console(world: &World, name: &str) -> Client {
-    console(world, name, json!({}))
-}
-
-/// A second reviewer: the shipped personas have one.
-fn second_reviewer(world: &World) -> Client {
-    console(world, "approver-a", json!({"groups": ["soc"]}))
-}
-
-/// What a refusal says of the approval that it waits for: id and digest.
-fn asked(answer: &Answer) -> (String, String) {
-    answer.expect(403, "approval");
-    let json = answer.json();
-    let info = &json["error"]["additionalInfo"][0]["info"]["approval"];
-    let text = |name: &str| info[name].as_str().unwrap().to_owned();
-    (text("approvalId"), text("digest"))
-}
-
-async fn say(client: &Client, word: &str, id: &str, digest: &str) -> Answer {
-    let body = json!({"digest": digest, "reason": "seen and understood"});
-    let path = format!("{APPROVALS}/{id}/{word}");
-    client.send(Method::POST, &path, Some(&body), &[]).await
-}
-
-async fn approve_by_two(world: &World, id: &str, digest: &str) {
-    for name in ["approver-a", "approver-b"] {
-        let said = say(&at_console(world, name), "approve", id, digest).await;
-        assert_eq!(said.status, 200, "{}", said.text());
     }
 }
 

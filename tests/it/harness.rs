@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
 
 pub(crate) mod client;
+pub(crate) mod people;
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;

@@ -10,6 +10,7 @@ mod configuration;
 mod doors;
 mod generated;
 mod idempotency;
+mod incident;
 mod layout;
 mod long_running;
 mod matrix;

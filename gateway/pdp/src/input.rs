@@ -39,6 +39,9 @@ pub struct Input<'a, A> {
     pub flow: Option<Flow<'a>>,
     /// The approval that is being used.
     pub approval: Json<'a>,
+    /// The incident, if there is one: whether destruction is frozen, and how restores may go
+    /// faster.
+    pub incident: Json<'a>,
     /// Whether this is a question only: nothing is forwarded.
     pub preflight: bool,
     /// What the caller merely says.

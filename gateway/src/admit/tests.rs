@@ -27,6 +27,7 @@ fn request(class: Class, method: &'static str) -> AdmitRequest<'static> {
         class,
         method,
         for_restore: false,
+        unhurried: false,
     }
 }
 

@@ -221,7 +221,11 @@ fn wait(id: Uuid, timeout: u64, connection: &Connection) -> anyhow::Result<u8> {
 }
 
 /// Waits until an approval is given and can be used, or has ended; its state then.
-pub(super) async fn answered(data: &Client, id: Uuid, patience: Duration) -> anyhow::Result<String> {
+pub(super) async fn answered(
+    data: &Client,
+    id: Uuid,
+    patience: Duration,
+) -> anyhow::Result<String> {
     let until = tokio::time::Instant::now() + patience;
     loop {
         let approval = data.expect(Method::GET, &path(id, ""), None).await?;
@@ -231,7 +235,10 @@ pub(super) async fn answered(data: &Client, id: Uuid, patience: Duration) -> any
             return Ok(state);
         }
         if tokio::time::Instant::now() >= until {
-            bail!("approval {id} is still {state} after {} s", patience.as_secs());
+            bail!(
+                "approval {id} is still {state} after {} s",
+                patience.as_secs()
+            );
         }
         tokio::time::sleep(PAUSE).await;
     }

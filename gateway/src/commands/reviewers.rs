@@ -99,6 +99,41 @@ pub(crate) enum IncidentVerb {
         #[command(flatten)]
         connection: Connection,
     },
+    /// Let restores into the landing zones go fast; opens once enough reviewers say so
+    FastPath {
+        /// Close it instead, at once
+        #[arg(long)]
+        close: bool,
+        /// Why, for the record
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// Open restores for somebody else by name, at once and loudly
+    BreakGlass {
+        /// The person, as the issuer's claim names them
+        #[arg(long)]
+        person: String,
+        /// How long, seconds; 28800 at most
+        #[arg(long, default_value_t = 3_600)]
+        seconds: u64,
+        /// Why, for the record
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        connection: Connection,
+    },
+    /// End a break-glass before its time
+    EndBreakGlass {
+        /// Its id
+        id: Uuid,
+        /// Why, for the record
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        connection: Connection,
+    },
 }
 
 pub(crate) fn principals(verb: PrincipalsVerb) -> anyhow::Result<u8> {
@@ -153,7 +188,9 @@ pub(crate) fn incident(verb: IncidentVerb) -> anyhow::Result<u8> {
     match verb {
         IncidentVerb::Show { connection } => {
             let told = asked(&connection, Method::GET, INCIDENT, None)?;
-            say(&frozen(at(&told, "/freeze")));
+            for line in incident_lines(&told) {
+                say(&line);
+            }
         }
         IncidentVerb::Freeze { reason, connection } => {
             let path = format!("{INCIDENT}/freeze");
@@ -167,8 +204,70 @@ pub(crate) fn incident(verb: IncidentVerb) -> anyhow::Result<u8> {
             let told = asked(&connection, Method::POST, &path, Some(&body))?;
             say(&agreed(&told, "lifted"));
         }
+        IncidentVerb::FastPath {
+            close,
+            reason,
+            connection,
+        } => {
+            let path = format!("{INCIDENT}/fast-path{}", if close { "/close" } else { "" });
+            let body = json!({"reason": reason});
+            let told = asked(&connection, Method::POST, &path, Some(&body))?;
+            say(&match (close, at(&told, "/closed") == &Value::Bool(true)) {
+                (true, true) => "closed".to_owned(),
+                (true, false) => "it was not open".to_owned(),
+                (false, _) => agreed(&told, "open"),
+            });
+        }
+        IncidentVerb::BreakGlass {
+            person,
+            seconds,
+            reason,
+            connection,
+        } => {
+            let path = format!("{INCIDENT}/break-glass");
+            let body = json!({"person": person, "seconds": seconds, "reason": reason});
+            let glass = asked(&connection, Method::POST, &path, Some(&body))?;
+            say(&opened(&glass));
+        }
+        IncidentVerb::EndBreakGlass {
+            id,
+            reason,
+            connection,
+        } => {
+            let path = format!("{INCIDENT}/break-glass/{id}/end");
+            let body = json!({"reason": reason});
+            let told = asked(&connection, Method::POST, &path, Some(&body))?;
+            let ended = at(&told, "/ended") == &Value::Bool(true);
+            say(if ended { "ended" } else { "it was not open" });
+        }
     }
     Ok(0)
+}
+
+/// How an incident stands, for people.
+fn incident_lines(told: &Value) -> Vec<String> {
+    let mut lines = vec![frozen(at(told, "/freeze"))];
+    let path = at(told, "/fastPath");
+    if !path.is_null() {
+        let since = at(path, "/since").as_str();
+        lines.push(match since {
+            Some(since) => format!("restores go fast since {since}: {}", text(path, "/why")),
+            None => format!("restores wait to go fast: {}", text(path, "/why")),
+        });
+    }
+    let open = at(told, "/breakGlass").as_array().into_iter().flatten();
+    lines.extend(open.map(opened));
+    lines
+}
+
+fn opened(glass: &Value) -> String {
+    format!(
+        "{}  restores are open for {} until {}: {}",
+        text(glass, "/id"),
+        text(glass, "/person"),
+        text(glass, "/until"),
+        text(glass, "/why")
+    )
 }
 
 pub(crate) fn deletions(verb: DeletionsVerb) -> anyhow::Result<u8> {

@@ -121,7 +121,9 @@ async fn finish(data: &Client, id: Uuid, patience: Duration) -> anyhow::Result<u
         complain(&format!("approval {id} is {state}: nothing was done"));
         return Ok(FAILED);
     }
-    complain_not(&format!("approval {id} is given: the gateway runs the request"));
+    complain_not(&format!(
+        "approval {id} is given: the gateway runs the request"
+    ));
     let told = data.ask(Method::POST, &path(id, "/execute"), None).await?;
     let ours = told.headers.get("x-vaultgate-decision");
     if ours.is_none_or(|verdict| verdict != "allow") {
@@ -131,7 +133,11 @@ async fn finish(data: &Client, id: Uuid, patience: Duration) -> anyhow::Result<u
     if !last.body.is_null() {
         say(&serde_json::to_string_pretty(&last.body)?);
     }
-    Ok(if operation::succeeded(&last) { 0 } else { FAILED })
+    Ok(if operation::succeeded(&last) {
+        0
+    } else {
+        FAILED
+    })
 }
 
 /// Progress for people, beside the command's own output.
@@ -151,11 +157,17 @@ mod tests {
     fn the_approval_is_found_in_what_clients_print() {
         let id = "01a217d3-6fb0-7119-ac96-76287426a67f";
         for told in [
-            format!("ERROR: (ApprovalRequired) policy allows this only when approved by 2 of group:a; approval {id} waits for them until 2026\nCode: ApprovalRequired\nMessage: policy … approval {id} waits"),
+            format!(
+                "ERROR: (ApprovalRequired) policy allows this only when approved by 2 of group:a; approval {id} waits for them until 2026\nCode: ApprovalRequired\nMessage: policy … approval {id} waits"
+            ),
             format!("(ApprovalRequired) approval {id} is given: show it with this request"),
             format!("{{\"code\": \"ApprovalRequired\", \"message\": \"… approval {id} waits\"}}"),
         ] {
-            assert_eq!(needed(&told).map(|id| id.to_string()).as_deref(), Some(id), "{told}");
+            assert_eq!(
+                needed(&told).map(|id| id.to_string()).as_deref(),
+                Some(id),
+                "{told}"
+            );
         }
         for told in [
             String::new(),

@@ -79,6 +79,10 @@ impl Console {
             Route::Hold => self.hold(visitor, read(body)?, trail).await,
             Route::Release(id) => self.release(id, visitor, read(body)?, trail).await,
             Route::Freeze => self.freeze(visitor, read(body)?, trail).await,
+            Route::FastPath => self.fast_path(visitor, read(body)?, trail).await,
+            Route::CloseFastPath => self.close_fast_path(visitor, read(body)?, trail).await,
+            Route::BreakGlass => self.break_glass(visitor, read(body)?, trail).await,
+            Route::EndBreakGlass(id) => self.end_break_glass(id, visitor, read(body)?, trail).await,
             _ => self.lift(visitor, read(body)?, trail).await,
         }
     }

@@ -43,6 +43,14 @@ pub(super) enum Route {
     Freeze,
     /// `POST /_vaultgate/v1/incident/lift`.
     Lift,
+    /// `POST /_vaultgate/v1/incident/fast-path`.
+    FastPath,
+    /// `POST /_vaultgate/v1/incident/fast-path/close`.
+    CloseFastPath,
+    /// `POST /_vaultgate/v1/incident/break-glass`.
+    BreakGlass,
+    /// `POST /_vaultgate/v1/incident/break-glass/{id}/end`.
+    EndBreakGlass(Uuid),
 }
 
 impl Route {
@@ -70,7 +78,14 @@ impl Route {
         match target.strip_prefix(INCIDENT)? {
             "/freeze" if !get => Some(Route::Freeze),
             "/lift" if !get => Some(Route::Lift),
-            _ => None,
+            "/fast-path" if !get => Some(Route::FastPath),
+            "/fast-path/close" if !get => Some(Route::CloseFastPath),
+            "/break-glass" if !get => Some(Route::BreakGlass),
+            rest => {
+                let id = rest.strip_prefix("/break-glass/")?.strip_suffix("/end")?;
+                let id = canonical_uuid(id).filter(|_| !get)?;
+                Some(Route::EndBreakGlass(id))
+            }
         }
     }
 

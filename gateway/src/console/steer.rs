@@ -19,13 +19,13 @@ use crate::recorder::TokenNote;
 use crate::refusal::Refusal;
 
 /// Longest name of an identity, bytes.
-const MAX_NAME: usize = 512;
+pub(super) const MAX_NAME: usize = 512;
 
 /// Somebody's reason.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Because {
-    reason: String,
+    pub(super) reason: String,
 }
 
 /// Who is to be stopped, and why.
@@ -178,7 +178,7 @@ impl Console {
         ))
     }
 
-    async fn steer(
+    pub(super) async fn steer(
         &self,
         kind: Kind,
         event: &'static str,
@@ -198,7 +198,7 @@ impl Console {
     }
 
     /// Tells everybody what a reviewer did.
-    async fn tell(&self, kind: &'static str, title: String, why: &str) {
+    pub(super) async fn tell(&self, kind: &'static str, title: String, why: &str) {
         let notice = notices::steering(kind, title, why, &self.pipeline.clock);
         self.pipeline.notices.tell(notice).await;
     }

@@ -102,6 +102,10 @@ impl Pipeline {
 
     /// Rates, Azure's budget, the store and the clock.
     pub(super) fn admit(&self, caller: &Principal, asked: &Asked) -> Result<(), Box<Refusal>> {
+        // Of the class before it is settled: what a body says may only be worse.
+        let restores = matches!(asked.class, Class::Restore | Class::Read | Class::Validate);
+        let glass = self.incident.broken_glass(caller, self.clock.latest());
+        let unhurried = restores && glass.is_some();
         self.admission
             .check(&AdmitRequest {
                 principal_key: &caller.key(),
@@ -110,7 +114,8 @@ impl Pipeline {
                 subscription: asked.resource.subscription.as_deref(),
                 class: asked.class,
                 method: asked.method.as_str(),
-                for_restore: asked.poll.is_some(),
+                for_restore: asked.poll.is_some() || unhurried,
+                unhurried,
             })
             .map_err(|limited| over_limit(&limited))?;
         let changes = asked.changes();

@@ -54,6 +54,7 @@ impl Pipeline {
             _ => None,
         };
         let target = asked.restore.as_ref().map(|restore| raw(&restore.target));
+        let incident = self.incident.told(caller, settled.class, arrival.at);
         let resource = &asked.resource;
         let input =
             Input {
@@ -101,6 +102,7 @@ impl Pipeline {
                     covers: false,
                 }),
                 approval: approval.into(),
+                incident: incident.as_ref().into(),
                 preflight,
                 claimed: Claimed {
                     flow_run: claim(arrival, "x-vaultgate-flow-run"),

@@ -25,7 +25,7 @@ const NOBODY: [&str; 5] = [
     "{",
 ];
 /// What a policy may well allow.
-const SOMEBODY: &str = r#"{"schema":"vaultgate.input/1","now":"2026-11-23T03:00:00.000Z","principal":{"issuer":"https://issuer.example","subject":"operator","person":"operator","kind":"human","tenant":"t","app":"a","roles":["BackupOperator","reader"],"groups":["g"],"scopes":[],"actors":[],"bound":"none"},"operation":{"name":"Microsoft.RecoveryServices/vaults/read","class":"read","method":"GET","api_version":"2026-08-01","reversible":true,"body_unknown":[]},"resource":{"id":"/subscriptions/s","subscription":"s","tags":{}},"request":{},"facts":{},"activity":{},"flow":null,"approval":null,"preflight":false,"claimed":{},"transport":{"remote":"192.0.2.1"}}"#;
+const SOMEBODY: &str = r#"{"schema":"vaultgate.input/1","now":"2026-11-23T03:00:00.000Z","principal":{"issuer":"https://issuer.example","subject":"operator","person":"operator","kind":"human","tenant":"t","app":"a","roles":["BackupOperator","reader"],"groups":["g"],"scopes":[],"actors":[],"bound":"none"},"operation":{"name":"Microsoft.RecoveryServices/vaults/read","class":"read","method":"GET","api_version":"2026-08-01","reversible":true,"body_unknown":[]},"resource":{"id":"/subscriptions/s","subscription":"s","tags":{}},"request":{},"facts":{},"activity":{},"flow":null,"approval":null,"incident":null,"preflight":false,"claimed":{},"transport":{"remote":"192.0.2.1"}}"#;
 
 static EVALUATOR: LazyLock<Evaluator> = LazyLock::new(|| Evaluator::start(1, Limits::default()));
 

@@ -170,7 +170,7 @@ pub(crate) fn stranger(class: &str, kind: &str) -> Value {
             "estate": {"status": "unavailable"}},
         "activity": {"principal": counts, "agent": counts, "person": null, "vault": counts,
             "estate": {"delete_24h": 0, "delete_share_24h": null}},
-        "flow": null, "approval": null, "preflight": false,
+        "flow": null, "approval": null, "incident": null, "preflight": false,
         "claimed": {"flow_run": null, "user_agent": null, "command": null, "justification": null},
         "transport": {"remote": "192.0.2.1", "tls": "1.3", "http": "1.1"}
     })

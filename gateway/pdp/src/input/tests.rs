@@ -79,6 +79,7 @@ fn written(body: &RawValue, facts: &Value) -> String {
             covers: false,
         }),
         approval: Json::Null,
+        incident: Json::Null,
         preflight: false,
         claimed: Claimed::default(),
         transport: Transport {

@@ -55,7 +55,9 @@ fn place(headers: &HeaderMap) -> Option<String> {
 }
 
 fn pause(headers: &HeaderMap) -> Duration {
-    let told = headers.get("retry-after").and_then(|value| value.to_str().ok());
+    let told = headers
+        .get("retry-after")
+        .and_then(|value| value.to_str().ok());
     let told = told.and_then(|seconds| seconds.parse().ok());
     told.map_or(PAUSE, Duration::from_secs).min(LONGEST_PAUSE)
 }

@@ -36,12 +36,21 @@ impl Profile {
         let origin = connection.data_origin()?.to_owned();
         let mut environment = vec![
             ("VAULTGATE_URL".to_owned(), origin.clone()),
-            ("AZURE_CONFIG_DIR".to_owned(), path(&folder.path().join("azure"))),
+            (
+                "AZURE_CONFIG_DIR".to_owned(),
+                path(&folder.path().join("azure")),
+            ),
             ("IDENTITY_ENDPOINT".to_owned(), identity.endpoint.clone()),
             ("IDENTITY_HEADER".to_owned(), identity.header.clone()),
             // Without these the CLI calls out to the public cloud.
-            ("AZURE_CORE_INSTANCE_DISCOVERY".to_owned(), "false".to_owned()),
-            ("AZURE_CORE_COLLECT_TELEMETRY".to_owned(), "false".to_owned()),
+            (
+                "AZURE_CORE_INSTANCE_DISCOVERY".to_owned(),
+                "false".to_owned(),
+            ),
+            (
+                "AZURE_CORE_COLLECT_TELEMETRY".to_owned(),
+                "false".to_owned(),
+            ),
         ];
         if let Some(ca) = connection.ca() {
             let bundle = path(&trusted(folder.path(), ca)?);
