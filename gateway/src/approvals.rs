@@ -44,6 +44,24 @@ pub(crate) enum AskError {
     Store(#[from] StoreError),
 }
 
+/// The proof that an approval was used up for a decision, and for no other.
+pub(crate) struct Consumed {
+    id: Uuid,
+    decision: Uuid,
+}
+
+impl Consumed {
+    /// The approval.
+    pub(crate) fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// The decision that it was used for.
+    pub(crate) fn decision(&self) -> Uuid {
+        self.decision
+    }
+}
+
 /// The approvals in the store; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Approvals {
@@ -87,6 +105,18 @@ impl Approvals {
     /// Takes a step if nobody took another one since it was read: false is a lost race.
     pub(crate) async fn take(&self, step: &Step) -> Result<bool, StoreError> {
         rows::advance(&self.store, step, self.clock.latest()).await
+    }
+
+    /// Uses an approval up for a decision, if nobody used or ended it since it was read.
+    pub(crate) async fn use_up(
+        &self,
+        approved: Approved,
+        decision: Uuid,
+    ) -> Result<Option<Consumed>, StoreError> {
+        let id = approved.approval().id;
+        let step = approved.used(decision, self.now());
+        let taken = self.take(&step).await?;
+        Ok(taken.then_some(Consumed { id, decision }))
     }
 
     /// Uses up an approval for a decision that a crash cut off; one that has ended, or was

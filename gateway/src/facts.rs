@@ -74,6 +74,8 @@ pub(crate) struct Gathered {
     pub(crate) region: Option<String>,
     /// Tags of the vault.
     pub(crate) tags: Value,
+    /// The proxies that bind the vault to resource guards, as Azure lists them.
+    pub(crate) guards: Option<Value>,
     /// The reads that were made.
     pub(crate) reads: Vec<Read>,
     /// Held until Azure's answer to the change begins.
@@ -169,6 +171,7 @@ impl Facts {
             etag: None,
             region: posture.region,
             tags: posture.tags,
+            guards: None,
             reads: Vec::new(),
             lease: None,
         }
@@ -342,6 +345,7 @@ impl Raw {
         }
         Gathered {
             facts,
+            guards: self.answers.guards,
             before: self.before,
             etag: self.etag,
             region: self.posture.region,

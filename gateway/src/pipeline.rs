@@ -18,6 +18,7 @@ mod judge;
 mod preflight;
 mod refuse;
 pub(crate) mod trail;
+mod unlock;
 
 use std::sync::Arc;
 
@@ -180,12 +181,24 @@ impl Pipeline {
             reads: &gathered.reads,
         };
         let recorded = self
-            .record(&asked, judged, standing, claim, request, reservation, trail)
+            .record(
+                &asked,
+                &judged,
+                standing,
+                claim,
+                request,
+                reservation,
+                trail,
+            )
             .await?;
-        let (permit, ticket) = match recorded {
+        let (permit, ticket, consumed) = match recorded {
             Recorded::Reply(answer) => return Ok(answer),
-            Recorded::Permitted(permit, ticket) => (permit, ticket),
+            Recorded::Permitted(permit, ticket, consumed) => (permit, ticket, consumed),
         };
+        // What a resource guard holds back is unlocked, if people approved this deletion.
+        let ticket = self
+            .unlock(&asked, &gathered, &judged, consumed, ticket, trail)
+            .await?;
         // The credential is injected in there, and only there.
         let result = self.upstream.forward(permit).await;
         let destroyed = self.destroyed(caller, &asked, &gathered, &settled, &result, trail);

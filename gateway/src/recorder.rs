@@ -162,6 +162,9 @@ pub(crate) struct DecisionRecord<'r> {
     pub(crate) refusal: Option<RefusalNote>,
     /// The decision whose stored reply is given instead of a new effect.
     pub(crate) replayed_of: Option<Uuid>,
+    /// The decision that this one is a step of: a write that the gateway adds by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) part_of: Option<Uuid>,
     /// The approval that was asked for, used or refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) approval: Option<ApprovalNote>,

@@ -1,7 +1,8 @@
 //! Azure: where the gateway's own credential is born and where it stays.
 //!
-//! Two identities. The operator is reached only with a permit; the reader through
-//! a type that can form nothing but GET. Answers leave with listed headers only.
+//! Two identities, and a third for resource guards. The operator is reached only with a
+//! permit; the reader through a type that can form nothing but GET; the guard's with a permit
+//! that can form nothing but an `unlockDelete` that people approved. Answers leave with listed headers only.
 //! Writes are never sent twice; this module never knows a caller.
 
 mod assertion;
@@ -20,7 +21,7 @@ use uuid::Uuid;
 use crate::clock::Clock;
 use crate::config::upstream::Upstream as Settings;
 use crate::outbound::{FetchError, FetchLimits, Outbound};
-use crate::permit::{Permit, UpstreamRequest};
+use crate::permit::{Permit, UnlockPermit, UpstreamRequest};
 
 use credential::Credential;
 pub(crate) use credential::CredentialError;
@@ -112,6 +113,8 @@ pub(crate) struct Reader {
 pub(crate) struct Upstream {
     outbound: Outbound,
     operator: Credential,
+    /// The identity with rights on the resource guards, where there is one.
+    guard: Option<Credential>,
     reader: Reader,
     origin: String,
     host: String,
@@ -145,6 +148,7 @@ impl Upstream {
         };
         Ok(Upstream {
             operator: credential(&settings.operator)?,
+            guard: settings.guard.as_ref().map(credential).transpose()?,
             reader,
             origin: settings.resource_manager.clone(),
             host: settings.host().to_owned(),
@@ -187,7 +191,7 @@ impl Upstream {
         let mut tried = 0;
         loop {
             tried += 1;
-            let result = self.send(decision, &request).await;
+            let result = self.send(&self.operator, decision, &request).await;
             let wait = match &result {
                 ForwardResult::Answered(answer) => again_after(answer.status, &answer.headers),
                 ForwardResult::NotSent(_) | ForwardResult::Unknown(_) => Some(backoff(tried)),
@@ -200,8 +204,27 @@ impl Upstream {
         }
     }
 
-    async fn send(&self, decision: Uuid, request: &UpstreamRequest) -> ForwardResult {
-        let token = match self.operator.token().await {
+    /// Whether there is an identity with rights on the resource guards.
+    pub(crate) fn unlocks(&self) -> bool {
+        self.guard.is_some()
+    }
+
+    /// Unlocks one resource for its deletion, once.
+    pub(crate) async fn unlock(&self, permit: UnlockPermit) -> ForwardResult {
+        let (decision, request) = permit.into_parts();
+        match &self.guard {
+            Some(guard) => self.send(guard, decision, &request).await,
+            None => ForwardResult::NotSent("there is no identity for resource guards".into()),
+        }
+    }
+
+    async fn send(
+        &self,
+        identity: &Credential,
+        decision: Uuid,
+        request: &UpstreamRequest,
+    ) -> ForwardResult {
+        let token = match identity.token().await {
             Ok(token) => token,
             Err(error) => return ForwardResult::NotSent(error.to_string()),
         };
@@ -241,7 +264,7 @@ impl Upstream {
                 };
                 match answer.status {
                     StatusCode::UNAUTHORIZED => {
-                        self.operator.forget().await;
+                        identity.forget().await;
                         ForwardResult::Unauthorized(answer)
                     }
                     _ => ForwardResult::Answered(answer),

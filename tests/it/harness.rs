@@ -325,6 +325,7 @@ fn write_config(folder: &Path, sim: &SimHandle, dev: &DevCa, setup: &Setup) -> P
     for (name, secret) in [
         ("operator.secret", "vaultgate-operator-secret"),
         ("reader.secret", "vaultgate-reader-secret"),
+        ("guard.secret", "vaultgate-guard-secret"),
     ] {
         std::fs::write(folder.join(name), secret).unwrap();
     }

@@ -9,6 +9,7 @@ mod command_line;
 mod configuration;
 mod doors;
 mod generated;
+mod guards;
 mod idempotency;
 mod incident;
 mod layout;

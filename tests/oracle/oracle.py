@@ -239,9 +239,26 @@ class Oracle:
             if planned.get(part) != entry.get(part):
                 said, sent = planned.get(part), entry.get(part)
                 self.wrong(entry, f"{part} is {sent!r}, seq {record['seq']} says {said!r}")
-        self.consented(entry, record)
-        self.understood(entry, record)
+        if entry["identity"] == "guard" or record.get("part_of") is not None:
+            self.unlocked(entry, record)
+        else:
+            self.consented(entry, record)
+            self.understood(entry, record)
         self.earlier(record, entry)
+
+    def unlocked(self, entry, record):
+        """The guard's identity unlocks what others agreed to delete, and does nothing else."""
+        seq, whole = record["seq"], self.decisions.get(record.get("part_of")) or {}
+        reading, approval = entry.get("reading") or {}, whole.get("approval") or {}
+        if entry["identity"] != "guard" or not whole:
+            self.wrong(entry, f"seq {seq} is a step of {record.get('part_of')}, sent as {entry['identity']!r}")
+        if entry.get("method") != "POST" or not str(reading.get("action")).lower().endswith("/unlockdelete/action"):
+            self.wrong(entry, f"the guard's identity sent {reading.get('action')!r}")
+        if approval.get("event") != "used" or (whole.get("forward") or {}).get("method") != "DELETE":
+            self.wrong(entry, f"seq {seq} unlocks for a decision that uses no approval to delete")
+        told = str((reading.get("deciding") or {}).get("/resourceToBeDeleted")).lower()
+        if told != str(member(read_beside(whole), "/resource/id")).lower():
+            self.wrong(entry, f"the emulator reads {told!r} unlocked, seq {seq} is of another resource")
 
     def consented(self, entry, record):
         """Others agreed to this request, and to no other with it."""

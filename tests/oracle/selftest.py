@@ -149,6 +149,14 @@ class Journals(unittest.TestCase):
         self.caught(verdict, "sent before")
 
 
+    def test_the_guard_s_identity_may_only_unlock(self):
+        def change(entries):
+            [entry] = [entry for entry in entries if entry.get("client_request_id") == DECISION]
+            entry["identity"] = "guard"
+
+        self.caught(self.judged(change), "is a step of None, sent as 'guard'", "the guard's identity sent")
+
+
 class Logs(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()

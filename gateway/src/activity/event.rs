@@ -116,7 +116,9 @@ impl Replayed {
         if record.get("kind")?.as_str()? != "decision" {
             return None;
         }
-        if record.get("replayed_of").is_some_and(|of| !of.is_null()) {
+        // Nor for a step of another decision, which counts itself.
+        let names = |member| record.get(member).is_some_and(|of| !of.is_null());
+        if names("replayed_of") || names("part_of") {
             return None;
         }
         let time: Timestamp = record.get("time")?.as_str()?.parse().ok()?;

@@ -27,6 +27,9 @@ pub(crate) struct UpstreamFile {
     operator: IdentityFile,
     /// The identity that the gateway's own reads are made with.
     reader: IdentityFile,
+    /// The identity with rights on resource guards, where deletions of guarded vaults are to
+    /// be unlocked.
+    guard: Option<IdentityFile>,
     /// Whether both may be the same identity.
     #[serde(default)]
     allow_same_identity: bool,
@@ -107,6 +110,8 @@ pub(crate) struct Upstream {
     pub(crate) object_ids: ObjectIds,
     /// Makes the gateway's own reads.
     pub(crate) reader: Identity,
+    /// Unlocks what resource guards hold back, once people have approved.
+    pub(crate) guard: Option<Identity>,
     /// Longest time for a change.
     pub(crate) change_timeout: Duration,
     /// Longest time for a read.
@@ -255,6 +260,18 @@ impl UpstreamFile {
                 "give the reader an identity that may only read, or set `allow_same_identity = true`",
             );
         }
+        let guard = match self.guard {
+            Some(guard) => Some(guard.check("azure.guard", base, problems)?),
+            None => None,
+        };
+        // One identity that may delete and may unlock is what the guard is there against.
+        if guard.is_some() && (guard == operator || guard == reader) {
+            problems.add(
+                "azure.guard",
+                "the guard's identity is the operator's or the reader's",
+                "give resource guards an identity of their own, with no rights on the vaults",
+            );
+        }
         let (resource_manager, authority, audience, storage_suffix, key_vault_suffix) = endpoints?;
         Some(Upstream {
             resource_manager,
@@ -264,6 +281,7 @@ impl UpstreamFile {
             operator: operator?,
             object_ids,
             reader: reader?,
+            guard,
             change_timeout: self.change_timeout.map_or(Duration::from_secs(60), |w| w.0),
             read_timeout: self.read_timeout.map_or(Duration::from_secs(30), |w| w.0),
             max_answer: self.max_answer.unwrap_or(16 << 20),

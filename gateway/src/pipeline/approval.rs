@@ -24,7 +24,7 @@ use super::asked::Asked;
 use super::preflight;
 use super::trail::Trail;
 use crate::api;
-use crate::approvals::{Approval, Approved, AskError, BoundRequest, Stage, State, Vote};
+use crate::approvals::{Approval, Approved, AskError, BoundRequest, Consumed, Stage, State, Vote};
 use crate::facts::{Before, Gathered};
 use crate::listener::Answer;
 use crate::notices;
@@ -263,18 +263,16 @@ impl Pipeline {
         &self,
         approved: Approved,
         trail: &Trail,
-    ) -> Result<(), Box<Refusal>> {
+    ) -> Result<Consumed, Box<Refusal>> {
         let id = approved.approval().id;
-        let step = approved.used(trail.id, self.approvals.now());
-        match self.approvals.take(&step).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(Refusal::deny(
+        let used = self.approvals.use_up(approved, trail.id).await?;
+        used.ok_or_else(|| {
+            Refusal::deny(
                 "approval-used",
                 StatusCode::CONFLICT,
                 format!("approval {id} was used or ended by somebody else just now"),
-            )),
-            Err(error) => Err(error.into()),
-        }
+            )
+        })
     }
 
     /// Answers `GET /_vaultgate/v1/approvals/{id}`: how it stands, for who asked.

@@ -32,14 +32,14 @@ const JSON: &str = "application/json; charset=utf-8";
 const POLLS: [&str; 3] = ["azure-asyncoperation", "location", "operation-location"];
 
 #[derive(Serialize)]
-struct OutcomeRecord<'o> {
-    decision: Uuid,
-    outcome: &'static str,
-    status: Option<u16>,
-    upstream_request_id: Option<&'o str>,
-    duration_ms: u64,
-    operation: Option<Value>,
-    problem: Option<&'o str>,
+pub(super) struct OutcomeRecord<'o> {
+    pub(super) decision: Uuid,
+    pub(super) outcome: &'static str,
+    pub(super) status: Option<u16>,
+    pub(super) upstream_request_id: Option<&'o str>,
+    pub(super) duration_ms: u64,
+    pub(super) operation: Option<Value>,
+    pub(super) problem: Option<&'o str>,
 }
 
 impl Pipeline {
@@ -302,7 +302,7 @@ impl Pipeline {
     }
 }
 
-fn outcome_of(status: StatusCode) -> &'static str {
+pub(super) fn outcome_of(status: StatusCode) -> &'static str {
     match status.as_u16() {
         202 => "accepted",
         200..=299 => "succeeded",

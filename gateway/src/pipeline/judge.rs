@@ -13,6 +13,7 @@ use super::asked::Asked;
 use super::claim::{Claim, replayed};
 use super::trail::Trail;
 use crate::activity::Reservation;
+use crate::approvals::Consumed;
 use crate::idempotency::Ticket;
 use crate::listener::Answer;
 use crate::notices;
@@ -33,8 +34,8 @@ pub(super) struct Judged<'j> {
 pub(super) enum Recorded {
     /// The caller is answered without a request to Azure.
     Reply(Answer),
-    /// The request may be sent, once.
-    Permitted(Permit, Option<Ticket>),
+    /// The request may be sent, once; with the approval that was used up for it.
+    Permitted(Permit, Option<Ticket>, Option<Consumed>),
 }
 
 impl Pipeline {
@@ -67,7 +68,7 @@ impl Pipeline {
     pub(super) async fn record(
         &self,
         asked: &Asked,
-        judged: Judged<'_>,
+        judged: &Judged<'_>,
         standing: Standing,
         claim: Claim,
         request: UpstreamRequest,
@@ -94,13 +95,13 @@ impl Pipeline {
         };
         let sends = refusal.is_none() && reply.is_none();
         let noted = noted.map(|note| note.of(sends));
-        let forward = sends.then(|| forward(&request, trail));
+        let forward = sends.then(|| forward(&request, trail.id));
         let note = refusal.as_deref().map(RefusalNote::of);
         let replayed_of = reply.as_ref().map(|reply| reply.decision);
         let written = self
             .write(
                 asked,
-                &judged,
+                judged,
                 forward.as_ref(),
                 note,
                 replayed_of,
@@ -135,18 +136,23 @@ impl Pipeline {
             )));
         }
         reservation.commit(receipt.index);
-        if let Some(approved) = approved
-            && let Err(refusal) = self.use_up(*approved, trail).await
-        {
-            self.not_sent(asked, trail, &refusal.message);
-            if let Some(ticket) = ticket {
-                let _ = ticket.abandon().await;
-            }
-            return Err(refusal);
-        }
+        let consumed = match approved {
+            None => None,
+            Some(approved) => match self.use_up(*approved, trail).await {
+                Ok(consumed) => Some(consumed),
+                Err(refusal) => {
+                    self.not_sent(asked, trail, &refusal.message);
+                    if let Some(ticket) = ticket {
+                        let _ = ticket.abandon().await;
+                    }
+                    return Err(refusal);
+                }
+            },
+        };
         Ok(Recorded::Permitted(
             Permit::issue(receipt, trail.id, request),
             ticket,
+            consumed,
         ))
     }
 
@@ -177,6 +183,7 @@ impl Pipeline {
             forward,
             refusal,
             replayed_of,
+            part_of: None,
             approval,
         };
         let priority = match asked.class {
@@ -191,7 +198,7 @@ impl Pipeline {
     }
 }
 
-fn forward(request: &UpstreamRequest, trail: &Trail) -> Forward {
+pub(super) fn forward(request: &UpstreamRequest, id: uuid::Uuid) -> Forward {
     let (path, query) = request
         .path_and_query
         .split_once('?')
@@ -201,7 +208,7 @@ fn forward(request: &UpstreamRequest, trail: &Trail) -> Forward {
         path: path.to_owned(),
         query: query.to_owned(),
         body_sha256: crate::digest::sha256_hex(request.body.as_deref().unwrap_or_default()),
-        client_request_id: trail.id,
+        client_request_id: id,
     }
 }
 

@@ -115,6 +115,7 @@ impl Pipeline {
             forward: None,
             refusal: None,
             replayed_of: None,
+            part_of: None,
             approval: None,
         };
         let written = self

@@ -237,6 +237,10 @@ fn unbind(world: &mut World, vault: &str, id: &str) -> Answer {
 }
 
 fn unlock(world: &mut World, ask: &ArmRequest, vault: &str) -> Answer {
+    // Whoever unlocks needs a role on the guard; here one identity has it.
+    if ask.identity != Identity::Guard {
+        return held("unlockDelete");
+    }
     let guard = guard_of(world, vault).unwrap_or_default();
     if !names_guard(ask.body.pointer("/resourceGuardOperationRequests"), &guard) {
         return held("unlockDelete");

@@ -110,8 +110,9 @@ const AROUND: [(&str, &str); 24] = [
 ];
 
 /// Members of bodies that decide what an operation does, as JSON pointers.
-const DECIDING: [&str; 17] = [
+const DECIDING: [&str; 18] = [
     "/id",
+    "/resourceToBeDeleted",
     "/objectType",
     "/operation",
     "/properties/objectType",

@@ -21,26 +21,24 @@ async fn a_guarded_item_is_deleted_only_after_it_was_unlocked() {
     let body = |requests: Value| {
         Some(json!({"resourceGuardOperationRequests": requests, "resourceToBeDeleted": item}))
     };
-    caller.call("POST", &unlock, body(json!([]))).await.is(403);
+    let token = caller.sim.azure_token(Identity::Guard);
+    let as_guard = |body| {
+        let target = format!("{unlock}?{VERSION}");
+        caller.send(caller.request("POST", &target, &token, body))
+    };
+    as_guard(body(json!([]))).await.is(403);
+    as_guard(body(json!([
+        "/subscriptions/x/resourceGuards/other/deleteProtectedItemRequests/default"
+    ])))
+    .await
+    .is(403);
+    let good = requests("deleteProtectedItemRequests");
+    // Whoever has no role on the guard does not pass it.
     caller
-        .call(
-            "POST",
-            &unlock,
-            body(json!([
-                "/subscriptions/x/resourceGuards/other/deleteProtectedItemRequests/default"
-            ])),
-        )
+        .call("POST", &unlock, body(good.clone()))
         .await
         .is(403);
-    let open = caller
-        .call(
-            "POST",
-            &unlock,
-            body(requests("deleteProtectedItemRequests")),
-        )
-        .await
-        .is(200)
-        .json();
+    let open = as_guard(body(good)).await.is(200).json();
     assert!(open["unlockDeleteExpiryTime"].is_string());
     caller
         .call("DELETE", &machine(&holder, "vm10"), None)
@@ -58,7 +56,10 @@ async fn an_unlocked_window_closes() {
         vault("vmua")
     );
     let body = json!({"resourceGuardOperationRequests": requests("deleteProtectedItemRequests"), "resourceToBeDeleted": item});
-    caller.call("POST", &unlock, Some(body)).await.is(200);
+    let token = caller.sim.azure_token(Identity::Guard);
+    let target = format!("{unlock}?{VERSION}");
+    let request = caller.request("POST", &target, &token, Some(body));
+    caller.send(request).await.is(200);
     caller.sim.advance(std::time::Duration::from_secs(3_601));
     caller.call("DELETE", &item, None).await.is(403);
 }

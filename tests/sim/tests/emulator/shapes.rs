@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use vaultgate_sim::PROD;
+use vaultgate_sim::{Identity, PROD};
 
-use crate::client::{Caller, backup_vault, machine, vault};
+use crate::client::{Caller, VERSION, backup_vault, machine, vault};
 
 const MEMBERS: &str = include_str!("../../fixtures/members.json");
 
@@ -138,14 +138,10 @@ async fn recovery_services(caller: &Caller, answers: &mut Vec<(&'static str, Val
         "{}/backupResourceGuardProxies/VaultProxy/unlockDelete",
         vault("vmua")
     );
-    answers.push((
-        "unlock_delete",
-        caller
-            .call("POST", &target, Some(unlock))
-            .await
-            .is(200)
-            .json(),
-    ));
+    let token = caller.sim.azure_token(Identity::Guard);
+    let target = format!("{target}?{VERSION}");
+    let request = caller.request("POST", &target, &token, Some(unlock));
+    answers.push(("unlock_delete", caller.send(request).await.is(200).json()));
     let status = json!({"resourceType": "VM", "resourceId": format!("/subscriptions/{PROD}/resourceGroups/rg1/providers/Microsoft.Compute/virtualMachines/vm2")});
     let target = format!(
         "/subscriptions/{PROD}/providers/Microsoft.RecoveryServices/locations/westeurope/backupStatus"
