@@ -13,6 +13,7 @@ mod stage;
 mod summary;
 #[cfg(test)]
 mod tests;
+pub(crate) mod words;
 
 use std::collections::BTreeMap;
 

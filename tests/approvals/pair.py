@@ -17,7 +17,7 @@ from postgres import Postgres  # noqa: E402
 from world import API, REPOSITORY, UNLIMITED, Answer, World, item  # noqa: E402
 
 CONSOLE = (REPOSITORY / "tests/data/console.toml").read_text(encoding="utf-8")
-BUNDLE = REPOSITORY / "tests/bundles/approved-snapshots"
+BUNDLE = REPOSITORY / "tests/bundles/approved-changes"
 APPROVALS = "/_vaultgate/v1/approvals"
 AUDIENCE = "api://vaultgate-console"
 # Tokens of the console are good for five minutes after the sign-in.

@@ -17,4 +17,5 @@ mod long_running;
 mod matrix;
 mod preflight;
 mod promises;
+mod shown;
 mod state;

@@ -46,7 +46,7 @@ const PLACES: [(&str, &str); 16] = [
     ("operationId", "0197b3a8-0000-7000-8000-000000000001"),
 ];
 
-fn target(spec: &OperationSpec) -> String {
+pub(crate) fn target(spec: &OperationSpec) -> String {
     let filled = spec.template.split('/').map(|segment| {
         let Some(name) = segment
             .strip_prefix('{')
@@ -67,7 +67,7 @@ fn target(spec: &OperationSpec) -> String {
 
 /// The bodies that an operation is asked with, by what they ask for. Where none is
 /// listed it is an empty object.
-fn bodies(spec: &OperationSpec, listed: &Bodies) -> Vec<(String, Option<Value>)> {
+pub(crate) fn bodies(spec: &OperationSpec, listed: &Bodies) -> Vec<(String, Option<Value>)> {
     let plain = |body| vec![(spec.id.to_owned(), body)];
     match (spec.body, listed.get(spec.id)) {
         (None, _) => plain(None),
@@ -81,7 +81,7 @@ fn bodies(spec: &OperationSpec, listed: &Bodies) -> Vec<(String, Option<Value>)>
     }
 }
 
-type Bodies = BTreeMap<String, BTreeMap<String, Value>>;
+pub(crate) type Bodies = BTreeMap<String, BTreeMap<String, Value>>;
 
 /// Class and cell of one question.
 async fn ask(client: &Client, spec: &OperationSpec, body: Option<&Value>) -> (String, String) {

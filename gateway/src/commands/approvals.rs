@@ -182,14 +182,23 @@ fn told(approval: &Value) -> Vec<String> {
     for consequence in at(shown, "/consequences").as_array().into_iter().flatten() {
         lines.push(format!("note     {}", text(consequence, "")));
     }
+    let mut left_out = Vec::new();
     for change in at(shown, "/changes").as_array().into_iter().flatten() {
         let value = |value: &Value| value.as_str().map_or("(nothing)".to_owned(), str::to_owned);
+        if at(change, "/after").is_null() {
+            left_out.push(text(change, "/member"));
+            continue;
+        }
         lines.push(format!(
             "change   {}: {} -> {}",
             text(change, "/member"),
             value(at(change, "/before")),
             value(at(change, "/after"))
         ));
+    }
+    if !left_out.is_empty() {
+        // Azure shows much that no request names; what it held is in `--json`.
+        lines.push(format!("left out {}", left_out.join(", ")));
     }
     if let Some(more) = at(shown, "/more_changes").as_u64().filter(|more| *more > 0) {
         lines.push(format!("change   … and {more} more: see `--json`"));

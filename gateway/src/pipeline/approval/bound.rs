@@ -11,6 +11,7 @@ use vaultgate_pdp::Principal;
 
 use super::HEADER;
 use crate::approvals::shown::{self, Shown};
+use crate::approvals::words;
 use crate::approvals::{BoundRequest, Headers, Requester};
 use crate::facts::{Before, Gathered};
 use crate::pipeline::arrival::Arrival;
@@ -144,12 +145,11 @@ impl Pipeline {
         if !settled.class.reversible() {
             consequences.push("what this does cannot be taken back by another request".to_owned());
         }
-        if !settled
-            .delta
-            .as_object()
-            .is_some_and(serde_json::Map::is_empty)
-        {
-            consequences.push(format!("the change in figures: {}", settled.delta));
+        consequences.extend(words::in_words(&settled.delta));
+        if let Some(restore) = &asked.restore {
+            let target = serde_json::to_value(&restore.target).unwrap_or_default();
+            let way = words::restore(restore.kind, &target, &restore.crosses);
+            consequences.extend(way);
         }
         let claimed = CLAIMS.iter().filter_map(|(name, header)| {
             let said = input::claim(arrival, header)?;
