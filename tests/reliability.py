@@ -64,7 +64,17 @@ SUITES = {
     "rogue": (
         "a hostile Azure before changes, facts and polls: answers ended after every byte",
         "tests/attack/rogue.py --full", 680),
+    "races": (
+        "one approval used four times at the same instant, over two gateways on one PostgreSQL, some "
+        "with a gateway killed meanwhile: exactly one is sent",
+        "python3 tests/approvals/races.py --races 300 --seed N", 10_000),
+    "consumed": (
+        "the gateway dies at each step between record, use and sending of an approved request: sent "
+        "once at most, and used up when it was on record",
+        "python3 tests/approvals/crashes.py --trials 30 --seed N", 1_000),
 }
+# Suites that came later: nothing is wanted of a commit that did not have them.
+LATER = {"races": "tests/approvals/races.py", "consumed": "tests/approvals/crashes.py"}
 # What a suite tries, when it is less than the whole product.
 PRODUCT = ("gateway", "policies", "Cargo.toml", "Cargo.lock", "rust-toolchain.toml")
 TRIES = {
@@ -104,6 +114,13 @@ def commit_of(suite, at="HEAD"):
     return done.stdout.strip()
 
 
+@functools.cache
+def has(suite, at):
+    """Whether a commit has this suite."""
+    asked = ["git", "cat-file", "-e", f"{at}:{LATER.get(suite, 'tests/run')}"]
+    return subprocess.run(asked, cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+
 class Tally:
     """What one suite saw on one commit."""
 
@@ -141,6 +158,8 @@ def missing(at="HEAD"):
     """What a commit lacks."""
     lacks, found = [], tallies()
     for suite, (_, _, wanted) in SUITES.items():
+        if not has(suite, at):
+            continue
         tally = found.get((suite, commit_of(suite, at)), Tally())
         if tally.trials < wanted or tally.failures:
             lacks.append(f"{suite}: {tally.trials:,} of {wanted:,}, {tally.failures} failed")

@@ -48,7 +48,7 @@ pub(crate) fn in_words(delta: &Value) -> Vec<String> {
 pub(crate) fn restore(kind: &str, target: &Value, crosses: &[&str]) -> Vec<String> {
     let mut told = vec![match kind {
         "original" => "the data goes back to where it came from".to_owned(),
-        _ => format!("the data goes elsewhere ({kind}): {}", quoted(Some(target))),
+        _ => format!("the data goes elsewhere ({kind}): {}", places(target)),
     }];
     if !crosses.is_empty() {
         told.push(format!(
@@ -57,6 +57,19 @@ pub(crate) fn restore(kind: &str, target: &Value, crosses: &[&str]) -> Vec<Strin
         ));
     }
     told
+}
+
+/// What a target is named by.
+fn places(target: &Value) -> String {
+    let members = target.as_object().into_iter().flatten();
+    let named = members.filter(|(_, value)| !value.is_null());
+    let told: Vec<String> = named
+        .map(|(name, value)| format!("{} {}", name.replace('_', " "), quoted(Some(value))))
+        .collect();
+    match told.is_empty() {
+        true => "the request does not say where".to_owned(),
+        false => told.join(", "),
+    }
 }
 
 fn retention(days: Option<f64>) -> String {
