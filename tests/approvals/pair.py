@@ -84,6 +84,7 @@ class Pair:
                 *replace,
             ]
             extra = UNLIMITED + CONSOLE
+            self.settings = policies, extra, shared
             first = self.stack.enter_context(World.start(policies, extra, shared))
             self.worlds = [first]
             second = first.replica("second", policies, extra, shared)
