@@ -224,7 +224,7 @@ def check_bundle(parts, folder):
 
 
 # Tables that are taken whole: half of one identity and half of another is neither.
-WHOLE = {("azure", "operator"), ("azure", "reader"), ("azure", "custom")}
+WHOLE = {("azure", "operator"), ("azure", "reader"), ("azure", "custom"), ("store",)}
 
 
 def merged(base, over, path=()):
@@ -275,7 +275,7 @@ def check_config(fence, running, folder):
         copies[name] = "ca.pem"
     for name, source in copies.items():
         shutil.copy(certificates / source, place / "tls" / name)
-    for name in ("operator.secret", "reader.secret"):
+    for name in ("operator.secret", "reader.secret", "console.secret", "store.url"):
         (place / name).write_text("a secret")
     config = place / "vaultgate.toml"
     config.write_text(rendered(merged(base, data)), encoding="utf-8")
