@@ -87,7 +87,7 @@ emulator    {azure}   (journal: {azure}/_sim/journal)
 decisions   {log}
 log key     {key}
 
-approvals   {console}
+approvals   {console}   (with a browser: {console}/login, for example as approver-a)
 
 Personas: operator, custodian, reader, agent, flow, approver-a, approver-b, soc, stranger;
 client id = name, secret = <name>-secret, token endpoint {azure}/oidc/token

@@ -174,6 +174,7 @@ fn configuration(
     ];
     let mut text = TEMPLATE.to_owned();
     text.push_str(&CONSOLE.replace("@CONSOLE_PORT@", &console.to_string()));
+    text.push_str(&MORE.replace("@TENANT@", vaultgate_sim::TENANT));
     for (name, value) in values {
         text = text.replace(&format!("@{name}@"), &value);
     }
@@ -187,11 +188,25 @@ fn configuration(
     std::fs::create_dir_all(dir)?;
     std::fs::write(dir.join("operator.secret"), "vaultgate-operator-secret")?;
     std::fs::write(dir.join("reader.secret"), "vaultgate-reader-secret")?;
+    std::fs::write(dir.join("guard.secret"), "vaultgate-guard-secret")?;
     Ok(text)
 }
 
 /// The door where approvals are given.
 const CONSOLE: &str = include_str!("../../data/console.toml");
+
+/// What only visitors need: signing in with a browser, and vaults behind a resource guard.
+const MORE: &str = r#"
+[console.login]
+issuer = "generic"
+client_id = "vaultgate-console"
+
+[azure.guard]
+credential = "client-secret"
+tenant = "@TENANT@"
+client_id = "vaultgate-guard"
+secret = "file:guard.secret"
+"#;
 
 /// Limits that a benchmark or crash test does not meet.
 const UNLIMITED: &str = include_str!("../../data/unlimited.toml");
