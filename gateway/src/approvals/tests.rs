@@ -14,6 +14,8 @@ use super::{Approval, Approvals, Approved, BoundRequest, Ineligible, Requester, 
 use crate::clock::Clock;
 use crate::store::scratch;
 
+mod model;
+
 fn now() -> Timestamp {
     "2026-11-23T03:00:00Z".parse().unwrap()
 }
@@ -68,6 +70,17 @@ fn person(name: &str) -> Principal {
         actors: Vec::new(),
         bound: Binding::None,
         flow: None,
+    }
+}
+
+fn settings(folder: &std::path::Path) -> crate::config::Approvals {
+    crate::config::Approvals {
+        acr: Vec::new(),
+        max_sign_in_age: std::time::Duration::from_secs(300),
+        reviewers: Vec::new(),
+        quorum: 2,
+        pending_per_principal: 2,
+        outbox: folder.join("outbox"),
     }
 }
 
@@ -253,14 +266,7 @@ async fn an_approval_that_a_crash_cut_off_is_used_up() {
     let folder = tempfile::tempdir().unwrap();
     let store = scratch::open(folder.path()).await;
     let clock = Clock::manual(now());
-    let settings = crate::config::Approvals {
-        acr: Vec::new(),
-        max_sign_in_age: std::time::Duration::from_secs(300),
-        reviewers: Vec::new(),
-        quorum: 2,
-        pending_per_principal: 2,
-        outbox: folder.path().join("outbox"),
-    };
+    let settings = settings(folder.path());
     let approvals = Approvals::new(store, &settings, clock);
     let (asked, new) = approvals
         .ask(request(), vec![terms(1, "0s")])
