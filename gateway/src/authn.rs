@@ -123,6 +123,7 @@ impl Authenticated {
     pub(crate) fn still_trusted(&self, now: Timestamp) -> Result<(), AuthnError> {
         self.still_good(now)?;
         let keys = &self.verified.trusted.keys;
+        keys.keep_fresh();
         match keys.still_publishes(&self.verified.key) {
             true => Ok(()),
             false => Err(self.verified.refused(refused::Failure::KeyUnknown)),

@@ -12,6 +12,7 @@ mod session;
 mod steer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
@@ -37,6 +38,8 @@ use session::Sessions;
 
 /// Largest body that the console takes, bytes: a reason in somebody's words.
 const MAX_BODY: usize = 16 << 10;
+/// Longest time for a body: what is small is sent at once.
+const LONGEST_BODY: Duration = Duration::from_secs(30);
 /// How far ahead of this clock a sign-in may be, seconds.
 const AHEAD: i64 = 60;
 
@@ -135,7 +138,15 @@ impl Console {
         }
         self.stepped_up(&visitor.principal)?;
         let idle = self.pipeline.config.listener.body_idle_timeout;
-        let body = body::read(body, MAX_BODY, idle).await?;
+        let body = body::read(body, MAX_BODY, idle.min(LONGEST_BODY));
+        let body = match tokio::time::timeout(LONGEST_BODY, body).await {
+            Ok(body) => body?,
+            Err(_) => return Err(Box::new(body::stalled(LONGEST_BODY))),
+        };
+        // What was good when the head came may have ended before the last byte did: a request
+        // that was begun in time must not be kept for later.
+        self.still_welcome(arrival, trail).await?;
+        self.stepped_up(&visitor.principal)?;
         self.act(route, &visitor, &body, trail).await
     }
 
@@ -183,6 +194,16 @@ impl Console {
             session.own_page(arrival, &self.url)?;
         }
         Ok(session.authenticated.clone())
+    }
+
+    /// Whether who came is still signed in and nobody has stopped them.
+    async fn still_welcome(&self, arrival: &Arrival, trail: &Trail) -> Result<(), Box<Refusal>> {
+        if session::has_cookie(&arrival.headers)
+            && !arrival.headers.contains_key(http::header::AUTHORIZATION)
+        {
+            self.by_session(arrival).await?;
+        }
+        self.pipeline.still_welcome(trail)
     }
 
     fn visitor(

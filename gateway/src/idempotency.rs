@@ -34,6 +34,9 @@ const RETRY_YOUNG: Duration = Duration::from_secs(2);
 const RETRY_OLD: Duration = Duration::from_secs(30);
 const YOUNG: Duration = Duration::from_secs(60);
 
+/// Keys whose settling is kept while the store is away.
+const MOST_UNSETTLED: usize = 1_000;
+
 /// The keys and their replies.
 #[derive(Clone)]
 pub(crate) struct Idempotency(Arc<Inner>);
@@ -46,6 +49,8 @@ struct Inner {
     clock: Clock,
     /// Decisions whose ticket is alive in this process: under way, not orphaned.
     live: Mutex<HashSet<Uuid>>,
+    /// What the store did not take when it was away, to be told again.
+    unsettled: Mutex<Vec<(Uuid, Resolution)>>,
 }
 
 /// What there is under a key.
@@ -115,6 +120,7 @@ pub(crate) struct InFlight {
 }
 
 /// What reconciliation found out about a change.
+#[derive(Clone)]
 pub(crate) enum Resolution {
     /// It was done; this is what a repeated request is told.
     Reply(StoredReply),
@@ -133,6 +139,7 @@ impl Idempotency {
             limits: limits.idempotency,
             clock,
             live: Mutex::default(),
+            unsettled: Mutex::default(),
         }))
     }
 
@@ -226,9 +233,35 @@ impl Idempotency {
                 clock,
                 ..
             } = &*this.0;
-            rows::settle(store, limits, decision, resolution, clock.now()).await
+            let again = resolution.clone();
+            let settled = rows::settle(store, limits, decision, resolution, clock.now()).await;
+            if settled.is_err() && store.shared() {
+                let mut unsettled = this.unsettled();
+                if unsettled.len() < MOST_UNSETTLED {
+                    unsettled.push((decision, again));
+                }
+            }
+            settled
         }))
         .await
+    }
+
+    /// Tells the store again what it did not take while it was away. What is not kept, or not
+    /// taken, is settled at the next start.
+    pub(crate) async fn settle_again(&self) {
+        let waiting = std::mem::take(&mut *self.unsettled());
+        for (decision, resolution) in waiting {
+            if let Err(error) = self.settle(decision, resolution).await {
+                tracing::debug!(%error, "an idempotency key stays in flight");
+            }
+        }
+    }
+
+    fn unsettled(&self) -> MutexGuard<'_, Vec<(Uuid, Resolution)>> {
+        self.0
+            .unsettled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn live(&self) -> MutexGuard<'_, HashSet<Uuid>> {

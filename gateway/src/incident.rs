@@ -19,6 +19,7 @@ use uuid::Uuid;
 use vaultgate_arm::Class;
 use vaultgate_pdp::{Principal, PrincipalKind};
 
+use crate::assent::{self, Assent};
 use crate::store::{Change, Row, Statement, Store, StoreError, sql};
 
 /// A freeze that holds.
@@ -32,14 +33,14 @@ pub(crate) struct Freeze {
     pub(crate) why: String,
     /// People who want it lifted.
     #[serde(default)]
-    pub(crate) lift: Vec<String>,
+    pub(crate) lift: Vec<Assent>,
 }
 
 /// The way that restores go faster while the freeze holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FastPath {
     /// People who want it.
-    pub(crate) by: Vec<String>,
+    pub(crate) by: Vec<Assent>,
     /// Since when it is open; none while others have to agree.
     pub(crate) since: Option<Timestamp>,
     /// Why, in the words of who asked first.
@@ -53,14 +54,24 @@ pub(crate) struct BreakGlass {
     pub(crate) id: Uuid,
     /// For whom.
     pub(crate) person: String,
-    /// The person who opened it: never the same.
-    pub(crate) by: String,
+    /// The reviewer who opened it: never the same person.
+    pub(crate) by: Assent,
     /// Why, in their words.
     pub(crate) why: String,
     /// Since when.
     pub(crate) since: Timestamp,
     /// Until when.
     pub(crate) until: Timestamp,
+}
+
+impl BreakGlass {
+    /// What others are told of it.
+    pub(crate) fn shown(&self) -> Value {
+        json!({
+            "id": self.id, "person": self.person, "by": self.by.person, "why": self.why,
+            "since": self.since, "until": self.until,
+        })
+    }
 }
 
 /// What the one row holds.
@@ -81,7 +92,7 @@ pub(crate) struct Standing {
     #[serde(rename = "fastPath")]
     fast_path: Option<FastPath>,
     #[serde(rename = "breakGlass")]
-    break_glass: Vec<BreakGlass>,
+    break_glass: Vec<Value>,
 }
 
 /// What came of the wish for the fast path.
@@ -152,16 +163,21 @@ impl Incident {
     /// How it stands.
     pub(crate) fn standing(&self, now: Timestamp) -> Standing {
         let content = Content::clone(&self.held.load());
-        let open = content.break_glass.into_iter();
+        let open = content.break_glass.iter().filter(|glass| glass.until > now);
         Standing {
+            break_glass: open.map(BreakGlass::shown).collect(),
             freeze: content.freeze,
             fast_path: content.fast_path,
-            break_glass: open.filter(|glass| glass.until > now).collect(),
         }
     }
 
-    /// What was opened for a caller, who acts for themselves.
-    pub(crate) fn broken_glass(&self, caller: &Principal, now: Timestamp) -> Option<BreakGlass> {
+    /// What was opened for a caller, who acts for themselves. Not by who was stopped since.
+    pub(crate) fn broken_glass(
+        &self,
+        caller: &Principal,
+        counts: impl Fn(&Assent) -> bool,
+        now: Timestamp,
+    ) -> Option<BreakGlass> {
         let person = caller.person.as_ref()?;
         // An agent that somebody talked into it is not the person that was named.
         let alone = caller.actors.iter().all(|actor| {
@@ -173,35 +189,42 @@ impl Incident {
         let held = self.held.load();
         let mut named = held.break_glass.iter();
         named
-            .find(|glass| glass.person == *person && glass.until > now)
+            .find(|glass| glass.person == *person && glass.until > now && counts(&glass.by))
             .cloned()
     }
 
     /// What policy is told: nothing where nothing is. The ways to restore faster are told for
     /// restores and what they need alone.
-    pub(crate) fn told(&self, caller: &Principal, class: Class, now: Timestamp) -> Option<Value> {
+    pub(crate) fn told(
+        &self,
+        caller: &Principal,
+        class: Class,
+        counts: impl Fn(&Assent) -> bool,
+        now: Timestamp,
+    ) -> Option<Value> {
         let held = self.held.load();
         if held.freeze.is_none() && held.break_glass.is_empty() {
             return None;
         }
         let restores = matches!(class, Class::Restore | Class::Read | Class::Validate);
-        let glass = self.broken_glass(caller, now).filter(|_| restores);
+        let glass = self.broken_glass(caller, &counts, now).filter(|_| restores);
         let fast = held.freeze.is_some()
             && held
                 .fast_path
                 .as_ref()
-                .is_some_and(|path| path.since.is_some());
+                .is_some_and(|path| path.since.is_some() && path.by.iter().all(&counts));
         Some(json!({
             "frozen": held.freeze.is_some(),
             "restore_fast_path": fast && restores,
-            "break_glass": glass,
+            "break_glass": glass.as_ref().map(BreakGlass::shown),
         }))
     }
 
     /// Wants the fast path; it opens once so many different people do, while the freeze holds.
     pub(crate) async fn faster(
         &self,
-        by: &str,
+        assent: Assent,
+        counts: impl Fn(&Assent) -> bool,
         why: &str,
         quorum: u32,
         now: Timestamp,
@@ -215,12 +238,10 @@ impl Incident {
             since: None,
             why: why.to_owned(),
         });
-        if !path.by.iter().any(|person| person == by) {
-            path.by.push(by.to_owned());
-        }
-        if path.by.len() >= quorum as usize {
-            path.since.get_or_insert(now);
-        }
+        path.since = match assent::add(&mut path.by, assent, counts) >= quorum as usize {
+            true => path.since.or(Some(now)),
+            false => None,
+        };
         let path = path.clone();
         self.write(&content, version).await?;
         Ok(match path.since {
@@ -296,15 +317,17 @@ impl Incident {
     }
 
     /// Lifts the freeze once so many different people want it.
-    pub(crate) async fn lift(&self, by: &str, quorum: u32) -> Result<Lift, StoreError> {
+    pub(crate) async fn lift(
+        &self,
+        assent: Assent,
+        counts: impl Fn(&Assent) -> bool,
+        quorum: u32,
+    ) -> Result<Lift, StoreError> {
         let (mut content, version) = read(&self.store).await?;
         let Some(mut freeze) = content.freeze.take() else {
             return Ok(Lift::NotFrozen);
         };
-        if !freeze.lift.iter().any(|person| person == by) {
-            freeze.lift.push(by.to_owned());
-        }
-        let over = freeze.lift.len() >= quorum as usize;
+        let over = assent::add(&mut freeze.lift, assent, counts) >= quorum as usize;
         content.freeze = (!over).then(|| freeze.clone());
         if over {
             // It belongs to the incident, and ends with it.

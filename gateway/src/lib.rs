@@ -28,6 +28,7 @@ mod address;
 mod admit;
 mod anchor;
 mod approvals;
+mod assent;
 mod authn;
 mod deletions;
 mod incident;

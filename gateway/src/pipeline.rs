@@ -197,7 +197,14 @@ impl Pipeline {
         };
         // What a resource guard holds back is unlocked, if people approved this deletion.
         let ticket = self
-            .unlock(&asked, &gathered, &judged, consumed, ticket, trail)
+            .unlock(
+                &asked,
+                settled.class,
+                &gathered,
+                &judged,
+                (ticket, consumed),
+                trail,
+            )
             .await?;
         // The credential is injected in there, and only there.
         let result = self.upstream.forward(permit).await;

@@ -15,6 +15,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 use vaultgate_pdp::Principal;
 
+use crate::assent::{self, Assent};
 use crate::store::{Store, StoreError, sql};
 
 /// How often the store is read for what another replica wrote: an identity that is stopped
@@ -68,7 +69,7 @@ pub(crate) struct Held {
     /// Why, in their words.
     pub(crate) why: String,
     /// People who want it to go on.
-    pub(crate) release: Vec<String>,
+    pub(crate) release: Vec<Assent>,
     #[serde(skip)]
     version: i64,
 }
@@ -160,6 +161,11 @@ impl Quarantine {
         })
     }
 
+    /// Whether somebody's word counts: they were not stopped since.
+    pub(crate) fn counts(&self, one: &Assent) -> bool {
+        !self.holds_voter(&one.person, &one.issuer, &one.subject)
+    }
+
     /// Everybody who is stopped.
     pub(crate) fn all(&self) -> Vec<Held> {
         self.held.load().to_vec()
@@ -198,7 +204,7 @@ impl Quarantine {
     pub(crate) async fn release(
         &self,
         id: Uuid,
-        by: &str,
+        assent: Assent,
         quorum: u32,
     ) -> Result<Release, StoreError> {
         // Read anew: the list in memory may be behind another replica's.
@@ -206,10 +212,8 @@ impl Quarantine {
         let Some(mut held) = known.into_iter().find(|held| held.id == id) else {
             return Ok(Release::Unknown);
         };
-        if !held.release.iter().any(|person| person == by) {
-            held.release.push(by.to_owned());
-        }
-        let free = held.release.len() >= quorum as usize;
+        let counts = |one: &Assent| self.counts(one);
+        let free = assent::add(&mut held.release, assent, counts) >= quorum as usize;
         let update = sql(
             "UPDATE quarantine SET state = $1, version = version + 1, content = $2
              WHERE id = $3 AND version = $4 AND state = 'held'",

@@ -119,7 +119,7 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
         clock: &clock,
         authority: upstream.host(),
     };
-    recovery.reconcile(left).await;
+    recovery.reconcile(left).await?;
     recovery.release_keys(&config.log.dir).await;
 
     let estate = Arc::new(Estate::default());
@@ -133,6 +133,7 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
         authority: upstream.host().to_owned(),
     };
     if let Err(error) = activity.caught_up().await {
+        // It goes on counting as in flight, and is told again later.
         tracing::error!(%error, "what this gateway had in flight goes on counting");
     }
     let (quarantine, incident) = if store.healthy() {
@@ -260,7 +261,7 @@ async fn open_store(
         config::Store::Server(url) => {
             let url = url.at_hand();
             let url = url.map_err(|why| anyhow::anyhow!("the store's address: {why}"))?;
-            Store::connect(&url, &config.log.origin).await
+            Store::connect(&url, &config.log.origin, &config.log.dir).await
         }
     };
     match opened {
@@ -306,18 +307,26 @@ async fn follow(pipeline: Arc<Pipeline>, mut stop: watch::Receiver<bool>) {
         }
         // What is known goes on holding while the store cannot be read, and changes are
         // refused meanwhile.
+        let mut writes = true;
         if !pipeline.store.healthy() && pipeline.store.shared() {
             let now = pipeline.clock.now();
-            // A server that was away is in use again as soon as it is back.
+            // A server that was away is in use again as soon as it takes changes, and what the
+            // others wrote meanwhile is read.
             if let Err(error) = pipeline.store.probe(now).await {
                 tracing::debug!(%error, "the store is unavailable");
+                writes = false;
             }
         }
-        if let Err(error) = pipeline.quarantine.refresh().await {
+        let quarantine = pipeline.quarantine.refresh().await;
+        if let Err(error) = &quarantine {
             tracing::debug!(%error, "the quarantine was not read again");
         }
-        if let Err(error) = pipeline.incident.refresh().await {
+        let incident = pipeline.incident.refresh().await;
+        if let Err(error) = &incident {
             tracing::debug!(%error, "the freeze was not read again");
+        }
+        if quarantine.is_ok() && incident.is_ok() && writes && pipeline.store.shared() {
+            pipeline.store.followed();
         }
     }
 }
@@ -345,6 +354,7 @@ async fn housekeeping(pipeline: Arc<Pipeline>, mut stop: watch::Receiver<bool>) 
         if let Err(error) = pipeline.idempotency.sweep(pipeline.clock.earliest()).await {
             tracing::warn!(%error, "expired keys were not removed");
         }
+        pipeline.idempotency.settle_again().await;
         pipeline.end_approvals().await;
         if let Err(error) = pipeline.deletions.sweep(pipeline.clock.earliest()).await {
             tracing::warn!(%error, "old deletions were not forgotten");

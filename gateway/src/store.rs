@@ -16,11 +16,13 @@ mod room;
 mod schema;
 #[cfg(test)]
 pub(crate) mod scratch;
+mod seen;
 mod sqlite;
 mod statement;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
 use sqlx::{Postgres, Sqlite, Transaction};
@@ -32,6 +34,10 @@ use fault::Severity;
 use postgres::Server;
 use sqlite::OpenFile;
 
+/// How long a gateway goes on without reading what others wrote: then somebody may have been
+/// stopped, and changes are refused.
+const LONGEST_BEHIND: Duration = Duration::from_secs(3);
+
 /// The open store; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Store(Arc<Inner>);
@@ -40,6 +46,8 @@ struct Inner {
     /// Absent when it could not be opened at all.
     engine: Option<Engine>,
     health: Mutex<Health>,
+    /// When what others wrote was last read, where others write.
+    followed: Mutex<Option<Instant>>,
 }
 
 enum Engine {
@@ -81,8 +89,13 @@ impl Store {
     }
 
     /// Opens the store on a server, as the gateway of this name.
-    pub(crate) async fn connect(url: &SecretString, replica: &str) -> Result<Store, StoreError> {
-        let server = Server::connect(url, replica).await?;
+    /// Beside its log it keeps how far it has seen the store.
+    pub(crate) async fn connect(
+        url: &SecretString,
+        replica: &str,
+        beside: &Path,
+    ) -> Result<Store, StoreError> {
+        let server = Server::connect(url, replica, &beside.join("store.seen")).await?;
         Ok(Store::of(Engine::Server(Box::new(server))))
     }
 
@@ -90,6 +103,7 @@ impl Store {
         Store(Arc::new(Inner {
             engine: Some(engine),
             health: Mutex::new(Health::Good),
+            followed: Mutex::default(),
         }))
     }
 
@@ -99,6 +113,7 @@ impl Store {
         Store(Arc::new(Inner {
             engine: None,
             health: Mutex::new(Health::Lost(error.to_string())),
+            followed: Mutex::default(),
         }))
     }
 
@@ -128,12 +143,35 @@ impl Store {
 
     /// Whether the store can be relied on; while not, changes are refused.
     pub(crate) fn healthy(&self) -> bool {
-        matches!(*self.health(), Health::Good)
+        matches!(*self.health(), Health::Good) && !self.behind()
+    }
+
+    /// What others wrote was read, all of it: who is stopped and what is frozen is known.
+    pub(crate) fn followed(&self) {
+        let mut followed = self
+            .0
+            .followed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *followed = Some(Instant::now());
+        drop(followed);
+        self.recovered();
+    }
+
+    /// Whether what others wrote has not been read for too long: somebody may be stopped.
+    fn behind(&self) -> bool {
+        let followed = self
+            .0
+            .followed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        followed.is_some_and(|at| at.elapsed() > LONGEST_BEHIND)
     }
 
     /// Why the store is not healthy, for the readiness report.
     pub(crate) fn trouble(&self) -> Option<String> {
         match &*self.health() {
+            Health::Good if self.behind() => Some("what others wrote cannot be read".to_owned()),
             Health::Good => None,
             Health::Failing(why) | Health::Lost(why) => Some(why.clone()),
         }
@@ -146,7 +184,10 @@ impl Store {
         let touch = sql("UPDATE liveness SET touched = $1 WHERE id = 1");
         change.execute(touch.bind(now.as_millisecond())).await?;
         change.commit().await?;
-        self.recovered();
+        // Where others write, it works again once what they wrote was read.
+        if !self.shared() {
+            self.recovered();
+        }
         Ok(())
     }
 
@@ -220,10 +261,9 @@ impl Store {
                     .map_err(StoreError::running)
             }
             Engine::Server(server) => {
-                let found = statement.for_postgres().fetch_all(&server.readers).await;
-                found
-                    .map(|rows| rows.into_iter().map(Row::Postgres).collect())
-                    .map_err(StoreError::remote)
+                let found = statement.for_postgres().fetch_all(&server.readers);
+                let found = postgres::answered(found).await;
+                found.map(|rows| rows.into_iter().map(Row::Postgres).collect())
             }
         };
         found.map_err(|error| self.remember(error))
@@ -286,9 +326,9 @@ impl Change {
                     .map_err(StoreError::running)
             }
             Begun::Server(change, _) => {
-                let done = statement.for_postgres().execute(&mut **change).await;
+                let done = statement.for_postgres().execute(&mut **change);
+                let done = postgres::answered(done).await;
                 done.map(|done| done.rows_affected())
-                    .map_err(StoreError::remote)
             }
         };
         done.map_err(|error| self.store.remember(error))
@@ -304,10 +344,9 @@ impl Change {
                     .map_err(StoreError::running)
             }
             Begun::Server(change, _) => {
-                let found = statement.for_postgres().fetch_all(&mut **change).await;
-                found
-                    .map(|rows| rows.into_iter().map(Row::Postgres).collect())
-                    .map_err(StoreError::remote)
+                let found = statement.for_postgres().fetch_all(&mut **change);
+                let found = postgres::answered(found).await;
+                found.map(|rows| rows.into_iter().map(Row::Postgres).collect())
             }
         };
         found.map_err(|error| self.store.remember(error))
@@ -324,7 +363,7 @@ impl Change {
         let committed = match begun {
             Begun::File(change) => change.commit().await.map_err(StoreError::running),
             Begun::Server(change, standing) => {
-                let committed = change.commit().await.map_err(StoreError::remote);
+                let committed = postgres::answered(change.commit()).await;
                 if let (Ok(()), Ok(Engine::Server(server))) = (&committed, store.engine()) {
                     match standing {
                         Standing::Number(number) => server.committed(number),

@@ -213,6 +213,34 @@ class AzureCli(unittest.TestCase):
         # Of the profile nothing is left.
         self.assertEqual(list(pathlib.Path(tempfile.gettempdir()).glob("vaultgate-run-*")), [])
 
+    def test_run_hands_out_nothing_but_its_own_token(self):
+        """What a command finds in its environment: the token for the gateway, and no other way in."""
+        self.through_the_gateway()
+        token = pathlib.Path(self.cli.folder.name) / "token"
+        token.write_text("a.b.c", encoding="utf-8")
+        script = """
+import json, os, urllib.error, urllib.parse, urllib.request
+
+def asked(resource, header=os.environ["IDENTITY_HEADER"]):
+    query = urllib.parse.urlencode({"resource": resource, "api-version": "2019-08-01"})
+    request = urllib.request.Request(os.environ["IDENTITY_ENDPOINT"] + "?" + query,
+                                     headers={"X-IDENTITY-HEADER": header})
+    try:
+        return json.load(urllib.request.urlopen(request))["access_token"]
+    except urllib.error.HTTPError as error:
+        return error.code
+
+print(json.dumps([asked("api://vaultgate"), asked("api://vaultgate/"), asked(os.environ["VAULTGATE_URL"]),
+                  asked("https://vault.azure.net"), asked(""), asked("api://vaultgate", "guessed"),
+                  sorted(name for name in os.environ if "TOKEN" in name)]))
+"""
+        environment = {name: value for name, value in os.environ.items() if "TOKEN" not in name}
+        environment.update(VAULTGATE_CONSOLE_TOKEN="x.y.z", VAULTGATE_TOKEN="u.v.w")
+        command = [program("vaultgate"), "run", "--url", world.url, "--ca", world.ca, "--token-file", token,
+                   "--", sys.executable, "-c", script]
+        done = subprocess.run(command, env=environment, text=True, capture_output=True, check=True)
+        self.assertEqual(json.loads(done.stdout), ["a.b.c", "a.b.c", "a.b.c", 400, 400, 403, []])
+
     def test_az_rest_reads_and_what_is_not_understood_is_refused(self):
         vault = self.cli.must("rest", "--method", "get", "--url", f"{VAULT}?{API}")
         self.assertEqual(vault["name"], "v1")

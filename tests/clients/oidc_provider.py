@@ -304,16 +304,18 @@ class Certified(unittest.TestCase):
     def test_an_answer_that_this_browser_did_not_ask_for_is_not_taken(self):
         door = world.env["VAULTGATE_CONSOLE_URL"]
 
-        def refused(answer):
+        def refused(answer, why=""):
             told = Answer(answer.status, answer.headers, answer.read())
             self.assertEqual((told.status, told.reason()), (403, "sign-in-refused"), told)
+            self.assertIn(why, told.json()["error"]["message"])
 
         refused(Browser().open(f"{door}/login/callback?code=x&state=y"))
         began = Browser()
         went = began.open(f"{door}/login")
         self.assertTrue(went.url.startswith(issuer), went.url)
         for query in ("code=x&state=y", "code=x", "state=y&state=y&code=x", ""):
-            refused(began.open(f"{door}/login/callback?{query}"))
+            # Before a code is spent: nobody is signed in as somebody else.
+            refused(began.open(f"{door}/login/callback?{query}"), "not the one that this browser began")
         state = [value for name, value in self.sought(went.url) if name == "state"]
         for query in (f"code=x&state={state[0]}", f"state={state[0]}", f"state={state[0]}&error=access_denied",
                       f"code=x&state={state[0]}&iss=https://evil.example"):

@@ -29,7 +29,7 @@ const FLOORS: [&[&str]; 14] = [
     ],
     &["store", "outbound"],
     &["config"],
-    &["address", "clock", "digest", "telemetry"],
+    &["address", "assent", "clock", "digest", "telemetry"],
 ];
 
 fn source() -> PathBuf {

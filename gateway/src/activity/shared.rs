@@ -29,6 +29,10 @@ const PACE: Duration = Duration::from_millis(500);
 const BEHIND: i64 = 10_000;
 /// New entries after which a snapshot is worth its writing.
 const WORTH: i64 = 500;
+/// Entries that are appended at once: a change must not take long.
+const AT_ONCE: usize = 1_000;
+/// Entries that wait at most: beyond them reads and refusals are not counted for the others.
+const MOST_WAITING: usize = 200_000;
 /// Minutes after which what is in flight counts as done, a day: whoever had it died.
 const ABANDONED: u32 = 1_440;
 
@@ -147,7 +151,11 @@ impl Shared {
     /// Appends an entry in its time. Called with the counters locked where it has an index:
     /// the floor that goes with it must not be ahead of it.
     pub(super) fn tell(&self, entry: Entry) {
-        self.waiting().push(entry);
+        let mut waiting = self.waiting();
+        let place = matches!(entry, Entry::Settled { .. });
+        if place || waiting.len() < MOST_WAITING {
+            waiting.push(entry);
+        }
     }
 
     /// The same, now: others may wait for the place.
@@ -173,25 +181,32 @@ impl Shared {
         view.ok_or(StoreError::Value { column: "content" })
     }
 
-    /// Appends what waits, and applies what others appended.
+    /// Appends what waits, so much at a time, and applies what others appended.
     async fn exchange(
         &self,
         counters: &Mutex<State>,
         place: Option<(Entry, &ActivityEvent, Moment)>,
     ) -> Result<Option<ActivityView>, StoreError> {
         let _turn = self.turn.lock().await;
-        let (batch, count) = {
+        let (mut batch, count) = {
             let state = lock(counters);
-            let entries = std::mem::take(&mut *self.waiting());
-            let count = entries.len();
-            let floor = state.progress.floor;
+            let mut waiting = self.waiting();
+            let count = waiting.len().min(AT_ONCE);
+            let entries: Vec<Entry> = waiting.drain(..count).collect();
+            // The floor is of all that waits: it goes with the last of it.
+            let floor = match waiting.is_empty() {
+                true => state.progress.floor,
+                false => 0,
+            };
             (Batch { floor, entries }, count)
         };
-        let mut batch = batch;
-        let done = self.append(counters, &mut batch, place).await;
+        let mut touched = false;
+        let done = self.append(counters, &mut batch, place, &mut touched).await;
         if done.is_err() {
-            // What is in the store now is not known: all of it is read again.
-            lock(counters).replicated.seq = None;
+            if touched {
+                // What is in the store now is not known: all of it is read again.
+                lock(counters).replicated.seq = None;
+            }
             batch.entries.truncate(count);
             self.waiting().splice(0..0, batch.entries);
         }
@@ -203,6 +218,7 @@ impl Shared {
         counters: &Mutex<State>,
         batch: &mut Batch,
         place: Option<(Entry, &ActivityEvent, Moment)>,
+        touched: &mut bool,
     ) -> Result<Option<ActivityView>, StoreError> {
         let idle = batch.entries.is_empty() && place.is_none();
         let known = lock(counters).replicated.seq;
@@ -215,6 +231,7 @@ impl Shared {
         }
         let mut change = self.store.begin().await?;
         let seq = self.catch_up(&mut change, counters).await?;
+        *touched = true;
         let view = {
             let mut state = lock(counters);
             for entry in &batch.entries {
@@ -244,7 +261,8 @@ impl Shared {
         Ok(view)
     }
 
-    /// Applies all that stands in the list; how far that is.
+    /// Applies all that stands in the list; how far that is. Everything is read before
+    /// anything is applied: counters that were half read would be lower than they are.
     async fn catch_up(
         &self,
         change: &mut Change,
@@ -259,22 +277,26 @@ impl Shared {
             }
         }
         // Never applied, or entries that were not applied are gone: from the snapshot on.
-        let select = sql("SELECT digest, content FROM snapshots WHERE name = 'activity'");
-        let saved = change.first(select).await?;
         let wrong = || StoreError::Value { column: "content" };
-        let begun = {
-            let mut state = lock(counters);
-            match &saved {
-                Some(row) => state
-                    .restore(&super::snapshot::verified(row).map_err(|_| wrong())?)
-                    .map_err(|_| wrong())?,
-                None => state.empty(),
+        let select =
+            sql("SELECT log_index, digest, content FROM snapshots WHERE name = 'activity'");
+        let saved = change.first(select).await?;
+        let (begun, bytes) = match &saved {
+            Some(row) => {
+                let bytes = super::snapshot::verified(row).map_err(|_| wrong())?;
+                (row.value::<i64>("log_index")?, Some(bytes))
             }
-            *state.replicated.seq.get_or_insert(0)
+            None => (0, None),
         };
         let rows = change.all(after(begun)).await?;
         let mut state = lock(counters);
+        match bytes {
+            Some(bytes) => state.restore(&bytes).map_err(|_| wrong())?,
+            None => state.empty(),
+        }
         if !apply_rows(&mut state, begun, &rows)? {
+            // Never a part of it.
+            state.replicated.seq = None;
             return Err(StoreError::Value { column: "seq" });
         }
         Ok(state.replicated.seq.unwrap_or(begun))
@@ -334,7 +356,9 @@ impl State {
             Entry::Settled { id, how, index } => {
                 if let Some(place) = self.replicated.held.remove(id) {
                     self.unhold(&place.event);
-                    self.count(*how, &place.event, place.at);
+                    if self.is_new(replica, *index) {
+                        self.count(*how, &place.event, place.at);
+                    }
                 }
                 *index
             }
@@ -344,7 +368,9 @@ impl State {
                 event,
                 index,
             } => {
-                self.count(*how, event, *at);
+                if self.is_new(replica, *index) {
+                    self.count(*how, event, *at);
+                }
                 *index
             }
         };
@@ -352,6 +378,14 @@ impl State {
             let log = self.replicated.logs.entry(replica.to_owned()).or_default();
             log.above.insert(index);
         }
+    }
+
+    /// Whether a record of a gateway's log has not been counted yet.
+    fn is_new(&self, replica: &str, index: Option<u64>) -> bool {
+        let Some((log, index)) = self.replicated.logs.get(replica).zip(index) else {
+            return true;
+        };
+        index >= log.floor && !log.above.contains(&index)
     }
 
     fn raise(&mut self, replica: &str, floor: u64) {
@@ -402,7 +436,12 @@ impl Activity {
                 shared.tell(Entry::settled(*id, How::Released, None));
             }
         }
-        shared.exchange(&self.state, None).await.map(drop)
+        loop {
+            shared.exchange(&self.state, None).await?;
+            if shared.waiting().is_empty() {
+                return Ok(());
+            }
+        }
     }
 
     /// Appends and applies until `stop` turns true. Ends at once where nobody else counts.
@@ -434,13 +473,15 @@ impl Activity {
         let newest = || sql("SELECT log_index FROM snapshots WHERE name = 'activity'");
         let index = |row: Option<Row>| row.map_or(Ok(0), |row| row.value::<i64>("log_index"));
         let saved = index(shared.store.first(newest()).await?)?;
-        let Some(seq) = self.lock().replicated.seq else {
-            return Ok(());
+        let (seq, bytes) = {
+            // Between exchanges: what is applied then is what the list says, no more.
+            let _turn = shared.turn.lock().await;
+            let seq = self.lock().replicated.seq;
+            let Some(seq) = seq.filter(|seq| *seq > saved + WORTH) else {
+                return Ok(());
+            };
+            (seq, self.snapshot()?.bytes)
         };
-        if seq <= saved + WORTH {
-            return Ok(());
-        }
-        let bytes = self.snapshot()?.bytes;
         let mut change = shared.store.begin().await?;
         // Another gateway may have saved more meanwhile.
         if index(change.first(newest()).await?)? < seq {

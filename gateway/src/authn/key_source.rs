@@ -135,6 +135,18 @@ impl KeySource {
         }
     }
 
+    /// Fetches the keys in the background when they are due: sessions ask for no key by
+    /// themselves, and must notice one that was withdrawn.
+    pub(super) fn keep_fresh(self: &Arc<Self>) {
+        let due = self
+            .current()
+            .is_none_or(|keys| self.age(&keys) >= self.limits.refresh);
+        if due {
+            let source = Arc::clone(self);
+            tokio::spawn(async move { source.refresh().await });
+        }
+    }
+
     /// Whether a key that verified a token earlier is still one of the issuer's.
     pub(super) fn still_publishes(&self, name: &KeyName) -> bool {
         let key = self.current().and_then(|keys| keys.find(&name.id));

@@ -44,6 +44,11 @@ pub(super) fn build(
     if issuer.entra.is_some() && kind == PrincipalKind::Human && !delegated {
         kind = PrincipalKind::Unknown;
     }
+    // Who acts for a person under a name that no row knows was not looked at: the application
+    // that an exchanged token names would pass for the one that the person signed in with.
+    if claims.has("act") && row.is_none() && kind == PrincipalKind::Human {
+        kind = PrincipalKind::Unknown;
+    }
     Ok(Principal {
         issuer: issuer.url.clone(),
         subject: subject.to_owned(),

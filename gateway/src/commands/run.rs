@@ -16,10 +16,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use http::Method;
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::approvals::{answered, path};
-use super::client::{At, Client, Connection};
+use super::client::{At, Client, Connection, at};
 use super::{FAILED, complain, say};
 
 use identity::Identity;
@@ -47,7 +48,7 @@ pub(crate) fn run(arguments: &RunArguments) -> anyhow::Result<u8> {
 async fn converse(arguments: &RunArguments) -> anyhow::Result<u8> {
     let connection = &arguments.connection;
     let data = connection.client(At::Data)?;
-    let identity = Identity::serve(connection.clone()).await?;
+    let identity = Identity::serve(connection.clone(), audiences(&data).await?).await?;
     let profile = Profile::new(connection, &identity)?;
     let (program, words) = arguments.command.split_first().context("which command?")?;
     if profile::is_azure_cli(program) {
@@ -56,6 +57,7 @@ async fn converse(arguments: &RunArguments) -> anyhow::Result<u8> {
     }
     let mut command = Command::new(program);
     command.args(words).envs(profile.environment());
+    profile::without_tokens(&mut command);
     let ended = tokio::task::spawn_blocking(move || watched(command)).await??;
     if ended.code == 0 {
         return Ok(0);
@@ -64,6 +66,15 @@ async fn converse(arguments: &RunArguments) -> anyhow::Result<u8> {
         Some(id) => finish(&data, id, Duration::from_secs(arguments.wait)).await,
         None => Ok(ended.code),
     }
+}
+
+/// For what the gateway's tokens are asked: nobody else is to be sent one.
+async fn audiences(data: &Client) -> anyhow::Result<Vec<String>> {
+    let path = "/metadata/endpoints?api-version=2022-09-01";
+    let told = data.expect(Method::GET, path, None).await?;
+    let listed = at(&told, "/authentication/audiences").as_array();
+    let listed = listed.into_iter().flatten().filter_map(Value::as_str);
+    Ok(listed.map(str::to_owned).collect())
 }
 
 /// How a command ended.

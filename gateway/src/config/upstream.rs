@@ -176,6 +176,28 @@ pub(crate) enum Identity {
     AzureCli,
 }
 
+impl Identity {
+    /// Whose it is, however it proves that: two ways to sign in may be one service principal.
+    fn principal(&self) -> (Option<String>, Option<String>) {
+        let folded = |text: &String| Some(text.to_ascii_lowercase());
+        match self {
+            Identity::ManagedIdentity { client_id, .. } => {
+                (None, client_id.as_ref().and_then(folded))
+            }
+            Identity::WorkloadIdentity {
+                tenant, client_id, ..
+            }
+            | Identity::ClientSecret {
+                tenant, client_id, ..
+            }
+            | Identity::ClientCertificate {
+                tenant, client_id, ..
+            } => (folded(tenant), folded(client_id)),
+            Identity::AzureCli => (Some("azure-cli".to_owned()), None),
+        }
+    }
+}
+
 /// Where a secret is kept; never the secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SecretRef {
@@ -265,7 +287,11 @@ impl UpstreamFile {
             None => None,
         };
         // One identity that may delete and may unlock is what the guard is there against.
-        if guard.is_some() && (guard == operator || guard == reader) {
+        let same = |other: &Option<Identity>| match (&guard, other) {
+            (Some(guard), Some(other)) => guard.principal() == other.principal(),
+            _ => false,
+        };
+        if same(&operator) || same(&reader) {
             problems.add(
                 "azure.guard",
                 "the guard's identity is the operator's or the reader's",

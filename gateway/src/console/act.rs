@@ -13,6 +13,7 @@ use super::routes::{Route, Word};
 use super::{Console, Visitor};
 use crate::api;
 use crate::approvals::{Approval, Ineligible, Stage, State, Step, Which, named, person, shown};
+use crate::assent::Assent;
 use crate::listener::Answer;
 use crate::notices;
 use crate::pipeline::approval::note;
@@ -193,6 +194,15 @@ fn sees(visitor: &Visitor, approval: &Approval) -> bool {
         .iter()
         .any(|terms| named(&visitor.principal, &terms.from));
     visitor.reviewer || asked
+}
+
+/// A visitor's assent, under their own name.
+pub(super) fn assent(visitor: &Visitor) -> Result<Assent, Box<Refusal>> {
+    Ok(Assent {
+        person: own(visitor)?,
+        issuer: visitor.principal.issuer.clone(),
+        subject: visitor.principal.subject.clone(),
+    })
 }
 
 pub(super) fn own(visitor: &Visitor) -> Result<String, Box<Refusal>> {

@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 use vaultgate_decision_log::Kind;
 
-use super::act::{own, reason, with};
+use super::act::{assent, reason, with};
 use super::steer::{Because, MAX_NAME};
 use super::{Console, Visitor};
+use crate::assent::Assent;
 use crate::incident::{BreakGlass, Faster};
 use crate::listener::Answer;
 use crate::pipeline::trail::Trail;
@@ -52,11 +53,15 @@ impl Console {
             )
             .await?;
         let incident = &self.pipeline.incident;
+        let counts = |one: &Assent| self.pipeline.quarantine.counts(one);
         let (quorum, now) = (
             self.pipeline.config.approvals.quorum,
             self.pipeline.clock.now(),
         );
-        let (open, path) = match incident.faster(&own(visitor)?, &why, quorum, now).await? {
+        let (open, path) = match incident
+            .faster(assent(visitor)?, counts, &why, quorum, now)
+            .await?
+        {
             Faster::NotFrozen => {
                 let message = "the fast path is for an incident, and nothing is frozen";
                 return Err(Refusal::deny(
@@ -109,7 +114,7 @@ impl Console {
     ) -> Result<Answer, Box<Refusal>> {
         self.reviews(visitor)?;
         let why = reason(&said.reason, true)?;
-        let by = own(visitor)?;
+        let by = assent(visitor)?;
         let seconds = said.seconds.unwrap_or(USUAL);
         let named = !said.person.is_empty() && said.person.len() <= MAX_NAME;
         if !named || seconds == 0 || seconds > LONGEST {
@@ -120,7 +125,7 @@ impl Console {
                 message,
             ));
         }
-        if said.person == by {
+        if said.person == by.person {
             let message = "nobody opens restores for themselves";
             let refusal = Refusal::deny("break-glass-own", StatusCode::FORBIDDEN, message);
             return Err(Box::new(refusal.hint("ask another reviewer")));
@@ -136,7 +141,7 @@ impl Console {
                 .checked_add(Duration::from_secs(seconds))
                 .unwrap_or(Timestamp::MAX),
         };
-        let target = json!(glass);
+        let target = glass.shown();
         let receipt = self
             .steer(
                 Kind::Incident,

@@ -85,9 +85,7 @@ impl Console {
     /// Sends a browser to the issuer.
     pub(super) async fn begin_sign_in(&self, arrival: &Arrival) -> Result<Answer, Box<Refusal>> {
         let client = self.client()?;
-        self.authn
-            .spend_verification(arrival.peer.source.ip())
-            .map_err(|error| super::unbelieved(&error, &self.authn, &self.url))?;
+        self.spend(arrival)?;
         let settings = &self.pipeline.config.approvals;
         let wanted = Wanted {
             contexts: &settings.acr,
@@ -135,6 +133,8 @@ impl Console {
             return Err(refused(&format!("the issuer says `{told}`")));
         }
         let code = query(arrival, "code").ok_or_else(|| refused("there is no code"))?;
+        // Each code costs the issuer a question under the gateway's name.
+        self.spend(arrival)?;
         let verifier = SecretString::from(journey.verifier);
         let ended = client.end(code, &verifier, journey.nonce).await;
         let ended = ended.map_err(failed)?;
@@ -142,6 +142,8 @@ impl Console {
         let authenticated = authenticated.signed_in(&ended);
         let visitor = self.visitor(Ok(authenticated.clone()), trail)?;
         self.note("signed-in", &visitor, trail).await?;
+        // Whoever holds the old cookie must not go on beside the new one.
+        self.sessions.end(&arrival.headers).await;
         let session = self.sessions.begin(authenticated).await;
         let over = set_cookie(BEGUN, "", Duration::ZERO);
         redirect(&journey.next, &[session, over])
@@ -181,6 +183,11 @@ impl Console {
             answer.headers_mut().insert(SET_COOKIE, over);
         }
         Ok(answer)
+    }
+
+    fn spend(&self, arrival: &Arrival) -> Result<(), Box<Refusal>> {
+        let spent = self.authn.spend_verification(arrival.peer.source.ip());
+        spent.map_err(|error| super::unbelieved(&error, &self.authn, &self.url))
     }
 
     fn client(&self) -> Result<&SignIn, Box<Refusal>> {

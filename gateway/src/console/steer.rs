@@ -8,8 +8,9 @@ use uuid::Uuid;
 use vaultgate_decision_log::Kind;
 use vaultgate_pdp::Principal;
 
-use super::act::{own, reason, with};
+use super::act::{assent, own, reason, with};
 use super::{Console, Visitor};
+use crate::assent::Assent;
 use crate::incident::Lift;
 use crate::listener::Answer;
 use crate::notices;
@@ -98,7 +99,7 @@ impl Console {
         let released = self
             .pipeline
             .quarantine
-            .release(id, &own(visitor)?, quorum)
+            .release(id, assent(visitor)?, quorum)
             .await;
         let (free, held) = match released? {
             Release::Unknown => {
@@ -154,7 +155,12 @@ impl Console {
             .steer(Kind::Incident, "lift", &Value::Null, visitor, &why, trail)
             .await?;
         let quorum = self.pipeline.config.approvals.quorum;
-        let lifted = self.pipeline.incident.lift(&own(visitor)?, quorum).await;
+        let counts = |one: &Assent| self.pipeline.quarantine.counts(one);
+        let lifted = self
+            .pipeline
+            .incident
+            .lift(assent(visitor)?, counts, quorum)
+            .await;
         let (over, freeze) = match lifted? {
             Lift::NotFrozen => {
                 let message = "nothing is frozen";

@@ -13,6 +13,7 @@ use super::trail::Trail;
 use crate::activity::{ActivityEvent, ActivityView, Reservation};
 use crate::admit::{AdmitRequest, Limited};
 use crate::api::metadata::resource_metadata_url;
+use crate::assent::Assent;
 use crate::authn::{AuthnError, Presented};
 use crate::facts::Gathered;
 use crate::observer::ObserveError;
@@ -45,7 +46,7 @@ impl Pipeline {
 
     /// Refuses a request whose token ended, or whose caller was stopped, while it waited
     /// for facts or for its vault.
-    pub(super) fn still_welcome(&self, trail: &Trail) -> Result<(), Box<Refusal>> {
+    pub(crate) fn still_welcome(&self, trail: &Trail) -> Result<(), Box<Refusal>> {
         let now = self.clock.latest();
         match trail.proof.as_ref().map(|proof| proof.still_good(now)) {
             Some(Err(error)) => Err(self.unauthenticated(&error)),
@@ -104,7 +105,10 @@ impl Pipeline {
     pub(super) fn admit(&self, caller: &Principal, asked: &Asked) -> Result<(), Box<Refusal>> {
         // Of the class before it is settled: what a body says may only be worse.
         let restores = matches!(asked.class, Class::Restore | Class::Read | Class::Validate);
-        let glass = self.incident.broken_glass(caller, self.clock.latest());
+        let counts = |one: &Assent| self.quarantine.counts(one);
+        let glass = self
+            .incident
+            .broken_glass(caller, counts, self.clock.latest());
         let unhurried = restores && glass.is_some();
         self.admission
             .check(&AdmitRequest {

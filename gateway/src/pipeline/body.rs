@@ -43,7 +43,8 @@ pub(crate) async fn read(mut body: Incoming, max: usize, idle: Duration) -> Resu
     }
 }
 
-fn stalled(idle: Duration) -> Refusal {
+/// The refusal of a body that takes too long.
+pub(crate) fn stalled(idle: Duration) -> Refusal {
     let mut refusal = Refusal::new(
         "body-stalled",
         StatusCode::REQUEST_TIMEOUT,

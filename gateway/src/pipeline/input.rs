@@ -16,6 +16,7 @@ use super::Pipeline;
 use super::arrival::Arrival;
 use super::asked::Asked;
 use crate::activity::ActivityView;
+use crate::assent::Assent;
 use crate::facts::{Before, Gathered};
 
 /// Longest text that a caller's claim may have, bytes.
@@ -38,7 +39,7 @@ impl Pipeline {
         approval: Option<&Value>,
         preflight: bool,
     ) -> Document {
-        let now = format!("{:.3}", arrival.at);
+        let now = format!("{:.3}", self.clock.now());
         let remote = arrival.peer.source.ip().to_string();
         let body = asked.body.as_ref().map(|body| {
             let mut body = body.to_value();
@@ -54,7 +55,10 @@ impl Pipeline {
             _ => None,
         };
         let target = asked.restore.as_ref().map(|restore| raw(&restore.target));
-        let incident = self.incident.told(caller, settled.class, arrival.at);
+        // By now, not by when the request's head came: its body may have taken long.
+        let counts = |one: &Assent| self.quarantine.counts(one);
+        let at = self.clock.latest();
+        let incident = self.incident.told(caller, settled.class, counts, at);
         let resource = &asked.resource;
         let input =
             Input {

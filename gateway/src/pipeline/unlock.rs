@@ -11,6 +11,7 @@ use std::time::Instant;
 use http::{Method, StatusCode};
 use serde_json::Value;
 use uuid::Uuid;
+use vaultgate_arm::Class;
 use vaultgate_decision_log::{Kind, Priority};
 
 use super::Pipeline;
@@ -32,10 +33,10 @@ impl Pipeline {
     pub(super) async fn unlock(
         &self,
         asked: &Asked,
+        class: Class,
         gathered: &Gathered,
         judged: &Judged<'_>,
-        consumed: Option<Consumed>,
-        ticket: Option<Ticket>,
+        (ticket, consumed): (Option<Ticket>, Option<Consumed>),
         trail: &Trail,
     ) -> Result<Option<Ticket>, Box<Refusal>> {
         let unlock = match consumed.filter(|_| self.upstream.unlocks()) {
@@ -45,7 +46,14 @@ impl Pipeline {
         let Some((consumed, unlock)) = unlock else {
             return Ok(ticket);
         };
-        match self.unlocked(unlock, &consumed, judged, trail).await {
+        let unlocked = match self.unlocked(unlock, &consumed, judged, trail).await {
+            // It takes a while: whoever was stopped meanwhile, or froze, is heeded.
+            Ok(()) => self
+                .still_welcome(trail)
+                .and_then(|()| self.not_frozen(class)),
+            refused => refused,
+        };
+        match unlocked {
             Ok(()) => Ok(ticket),
             Err(refusal) => {
                 self.not_sent(asked, trail, &refusal.message);

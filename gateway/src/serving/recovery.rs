@@ -25,7 +25,7 @@ use crate::custody::watch::Watcher;
 use crate::idempotency::{Idempotency, Resolution};
 use crate::observer::{Observer, Purpose};
 use crate::recorder::Recorder;
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 
 /// Records at the end of the log in which a crash can have left something open:
@@ -86,6 +86,10 @@ pub(super) async fn replay(
 ) -> anyhow::Result<Left> {
     let known = match activity.load(store, size).await {
         Ok(index) => index.unwrap_or(0),
+        // What other gateways count too must not be counted again from the beginning.
+        Err(error) if store.shared() => {
+            return Err(error).context("the shared counters cannot be read");
+        }
         Err(error) => {
             tracing::warn!(%error, "counters are rebuilt from the whole log");
             0
@@ -238,9 +242,11 @@ pub(super) struct Recovery<'r> {
 impl Recovery<'_> {
     /// Settles each open change by reading the jobs of its vault, and watches those
     /// that have not ended.
-    pub(super) async fn reconcile(&self, left: Left) {
+    ///
+    /// An approval that cannot be used up as the log has it is an error: it would be good again.
+    pub(super) async fn reconcile(&self, left: Left) -> anyhow::Result<()> {
         for (approval, decision) in left.used {
-            self.spend(approval, decision).await;
+            self.spend(approval, decision).await?;
         }
         let (now, open) = (self.clock.now(), left.open);
         let mut vaults: HashMap<Option<String>, Vec<Open>> = HashMap::new();
@@ -264,13 +270,16 @@ impl Recovery<'_> {
                 }
             }
         }
+        Ok(())
     }
 
     /// Uses up an approval that a decision on record used: whatever became of it, nothing is
     /// sent a second time under the same consent.
-    async fn spend(&self, approval: Uuid, decision: Uuid) {
-        if let Err(error) = self.approvals.spend(approval, decision).await {
-            tracing::error!(%error, %approval, "an approval was not used up as the log has it");
+    async fn spend(&self, approval: Uuid, decision: Uuid) -> anyhow::Result<()> {
+        match self.approvals.spend(approval, decision).await {
+            // Without the store nothing can be used.
+            Err(StoreError::Lost { .. }) => Ok(()),
+            spent => spent.context("an approval was not used up as the log has it"),
         }
     }
 

@@ -210,7 +210,6 @@ impl StoreError {
         let code = error.as_database_error().and_then(|error| error.code());
         let Some(code) = code else {
             return match error {
-                sqlx::Error::PoolTimedOut => StoreError::Busy,
                 sqlx::Error::ColumnDecode { .. } | sqlx::Error::ColumnNotFound(_) => {
                     StoreError::Statement(error.to_string())
                 }

@@ -6,10 +6,12 @@
 //!
 //! A server can be restored from an older backup, or replaced by a standby that had not
 //! heard of the last changes. What was used up since would be good again, so each gateway
-//! remembers how far it has seen the store, and which server it was: one that went back is
-//! lost, and on a server that took another's place no consent holds.
+//! remembers how far it has seen the store, in a file beside its log, and which server it was:
+//! one that went back is lost, and on one that took another's place no consent holds.
 
+use std::path::Path;
 use std::str::FromStr as _;
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,22 +20,36 @@ use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgSslMode, Postgre
 use sqlx::{ConnectOptions as _, Connection as _, PgConnection, Transaction};
 use tokio::sync::Mutex;
 
+use super::seen::{Seen, SeenFile};
 use super::{StoreError, schema};
 
-/// How long a caller waits for a connection before the store counts as busy.
+/// How long a caller waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest time for any answer of the server: a connection that is cut silently would keep its
+/// caller for a quarter of an hour.
+const ANSWER: Duration = Duration::from_secs(12);
+/// The same for the look that tells whether what is known is still so.
+const LOOK: Duration = Duration::from_secs(2);
 /// Connections that write: one change is under way at a time, in all gateways together.
 const WRITERS: u32 = 4;
 const READERS: u32 = 4;
-/// How long a start waits for the lock of a gateway of its name that has just ended.
-const CLAIM_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a start waits for the lock of a gateway of its name that has just ended: longer
+/// than a server takes to notice that a machine is gone.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(25);
 const CLAIM_PAUSE: Duration = Duration::from_millis(100);
 
-/// Begins a change under the lock of the store ("vaultgat" in ASCII).
-const BEGIN: &str = "BEGIN; SELECT pg_advisory_xact_lock(8530216706389827956)";
+/// The lock of the whole store ("vaultgat" in ASCII), for as long as a change lasts.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(8530216706389827956)";
 /// Where the server is: another system, or another timeline of the same, is another history.
 const ORIGIN: &str = "SELECT (SELECT system_identifier FROM pg_control_system())::text
      || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
+/// Counts a change, if the store and the server are those that were found at the start. What the
+/// row says of the server is not enough: a standby has the same row.
+const COUNT: &str = "UPDATE history SET changes = changes + 1
+     WHERE id = 1 AND epoch = $2 AND origin = $1 AND $1 =
+         (SELECT (SELECT system_identifier FROM pg_control_system())::text
+          || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))
+     RETURNING changes";
 
 pub(super) struct Server {
     /// `host:port/database`, for messages: never the password.
@@ -43,19 +59,43 @@ pub(super) struct Server {
     options: PgConnectOptions,
     replica: String,
     created: bool,
-    /// Whether the store is another server's than it says.
+    /// Whether the store is another server's than it says, or behind what was seen of it.
     moved: AtomicBool,
     /// The server that this gateway found at its start.
     origin: String,
+    /// How often the store had been taken over by then.
+    epoch: AtomicI64,
     /// Changes of the store that this gateway knows to be on the server's disk.
     seen: AtomicI64,
+    kept: SeenFile,
+    /// What was kept last, and whether it was seen to have gone back.
+    last_kept: std::sync::Mutex<Seen>,
     /// Holds the lock on the gateway's name for as long as it is connected.
-    claimed: Mutex<Option<PgConnection>>,
+    claimed: Mutex<Option<Claim>>,
+}
+
+/// A connection that holds a gateway's name.
+struct Claim {
+    connection: PgConnection,
+    /// Its process at the server, which is ended if the connection is cut and it does not know.
+    pid: i32,
+}
+
+/// What the server says of the store.
+struct History {
+    changes: i64,
+    epoch: i64,
+    origin: String,
 }
 
 impl Server {
-    /// Connects as the gateway of this name; makes the tables when there are none.
-    pub(super) async fn connect(url: &SecretString, replica: &str) -> Result<Server, StoreError> {
+    /// Connects as the gateway of this name, which keeps at `kept` how far it has seen the
+    /// store; makes the tables when there are none.
+    pub(super) async fn connect(
+        url: &SecretString,
+        replica: &str,
+        kept: &Path,
+    ) -> Result<Server, StoreError> {
         let options = options(url)?;
         let name = format!(
             "{}:{}/{}",
@@ -80,20 +120,26 @@ impl Server {
             .fetch_one(&writer)
             .await
             .map_err(opening)?;
-        if created {
-            let named = sqlx::query("UPDATE history SET origin = $1 WHERE id = 1 AND origin = ''");
-            let named = named.bind(&origin).execute(&writer).await;
-            named.map_err(opening)?;
-        }
-        let (seen, known): (i64, String) =
-            sqlx::query_as("SELECT changes, origin FROM history WHERE id = 1")
-                .fetch_one(&writer)
-                .await
-                .map_err(opening)?;
+        // Whoever made the tables may have ended before it named them.
+        let named = sqlx::query("UPDATE history SET origin = $1 WHERE id = 1 AND origin = ''");
+        let named = named.bind(&origin).execute(&writer).await;
+        named.map_err(opening)?;
+        let history = history(&writer).await?;
+        let kept = SeenFile::at(kept);
+        let before = kept.read()?;
+        let lost = before
+            .as_ref()
+            .is_some_and(|seen| seen.is_ahead_of(history.epoch, history.changes));
         let reading = options
             .clone()
             .options([("default_transaction_read_only", "on")]);
         let readers = pool(READERS).connect_with(reading).await.map_err(opening)?;
+        let moved = history.origin != origin || lost;
+        // What is taken over is counted on from what was seen, by whoever saw more.
+        let epoch = before
+            .as_ref()
+            .map_or(0, |seen| seen.epoch)
+            .max(history.epoch);
         Ok(Server {
             name: name.clone(),
             writer,
@@ -101,9 +147,12 @@ impl Server {
             options,
             replica: replica.to_owned(),
             created,
-            moved: AtomicBool::new(known != origin),
+            moved: AtomicBool::new(moved),
             origin,
-            seen: AtomicI64::new(seen),
+            epoch: AtomicI64::new(if moved { epoch } else { history.epoch }),
+            seen: AtomicI64::new(history.changes),
+            kept,
+            last_kept: std::sync::Mutex::new(before.unwrap_or_default()),
             claimed: Mutex::new(Some(claimed)),
         })
     }
@@ -113,8 +162,8 @@ impl Server {
         self.created
     }
 
-    /// Whether the store came from another server: a standby that took over, a backup that
-    /// was restored. What it holds may be older than what was done.
+    /// Whether the store came from another server, or from an older state: a standby that took
+    /// over, a backup that was restored. What it holds may be older than what was done.
     pub(super) fn moved(&self) -> bool {
         self.moved.load(Ordering::SeqCst)
     }
@@ -122,12 +171,14 @@ impl Server {
     /// Begins a change: under the lock, on a store that has not gone back; which change of
     /// the store it is.
     pub(super) async fn begin(&self) -> Result<(Transaction<'static, Postgres>, i64), StoreError> {
+        if self.moved() {
+            return Err(self.gone_back("it has not been taken over"));
+        }
         let mut change = self.locked().await?;
-        let counted = sqlx::query_scalar(
-            "UPDATE history SET changes = changes + 1 WHERE id = 1 AND origin = $1 RETURNING changes",
-        );
-        let counted = counted.bind(&self.origin).fetch_optional(&mut *change);
-        let counted: Option<i64> = counted.await.map_err(StoreError::remote)?;
+        let counted = sqlx::query_scalar(COUNT)
+            .bind(&self.origin)
+            .bind(self.epoch.load(Ordering::SeqCst));
+        let counted: Option<i64> = answered(counted.fetch_optional(&mut *change)).await?;
         let now = counted.ok_or_else(|| self.gone_back("it is another server's"))?;
         if now <= self.seen.load(Ordering::SeqCst) {
             return Err(self.gone_back("it was restored from an older state"));
@@ -143,59 +194,90 @@ impl Server {
     /// Begins the change that takes a store over from another server.
     pub(super) async fn take_over(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
         let mut change = self.locked().await?;
-        let named =
-            sqlx::query("UPDATE history SET changes = changes + 1, origin = $1 WHERE id = 1");
-        let named = named.bind(&self.origin).execute(&mut *change).await;
-        named.map_err(StoreError::remote)?;
+        let named = sqlx::query(
+            "UPDATE history SET changes = changes + 1, origin = $1, epoch = $2 WHERE id = 1",
+        )
+        .bind(&self.origin)
+        .bind(self.epoch.load(Ordering::SeqCst).saturating_add(1));
+        answered(named.execute(&mut *change)).await?;
         Ok(change)
     }
 
     /// The change that took the store over is on disk.
     pub(super) fn taken_over(&self) {
+        self.epoch.fetch_add(1, Ordering::SeqCst);
         self.moved.store(false, Ordering::SeqCst);
     }
 
+    /// The lock is a statement of its own: when it takes too long the transaction is ended as
+    /// any other is, and the connection is good again.
     async fn locked(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
-        let begun = self.writer.begin_with(BEGIN).await;
-        begun.map_err(StoreError::remote)
+        let mut change = answered(self.writer.begin()).await?;
+        answered(sqlx::query(LOCK).execute(&mut *change)).await?;
+        Ok(change)
     }
 
     /// Whether the server is still the one that was found, with all that was seen of it, and
     /// this gateway still the only one of its name. Asked after reading: what was read before
     /// is then of this server.
     pub(super) async fn check(&self) -> Result<(), StoreError> {
+        let looked = tokio::time::timeout(LOOK, self.look()).await;
+        looked.unwrap_or_else(|_| Err(StoreError::Away("no answer in time".to_owned())))
+    }
+
+    async fn look(&self) -> Result<(), StoreError> {
         // Before it is asked: changes go on meanwhile.
         let seen = self.seen.load(Ordering::SeqCst);
-        let now = self.readers.acquire().await.map_err(StoreError::remote);
-        let mut now = now?;
         let origin: String = sqlx::query_scalar(ORIGIN)
-            .fetch_one(&mut *now)
+            .fetch_one(&self.readers)
             .await
             .map_err(StoreError::remote)?;
-        let changes: i64 = sqlx::query_scalar("SELECT changes FROM history WHERE id = 1")
-            .fetch_one(&mut *now)
-            .await
-            .map_err(StoreError::remote)?;
-        drop(now);
-        if origin != self.origin {
+        let history = history(&self.readers).await?;
+        if origin != self.origin || history.origin != self.origin {
             return Err(self.gone_back("another server took its place"));
         }
-        if changes < seen {
+        if history.epoch != self.epoch.load(Ordering::SeqCst) || history.changes < seen {
             return Err(self.gone_back("it was restored from an older state"));
         }
-        self.seen.fetch_max(changes, Ordering::SeqCst);
+        self.seen.fetch_max(history.changes, Ordering::SeqCst);
+        self.keep(false)?;
         let mut claimed = self.claimed.lock().await;
-        let alive = match claimed.as_mut() {
-            Some(connection) => connection.ping().await.is_ok(),
-            None => return Err(StoreError::Away("the store is closed".to_owned())),
+        let Some(claim) = claimed.as_mut() else {
+            return Err(StoreError::Away("the store is closed".to_owned()));
         };
-        if !alive {
-            *claimed = Some(claim(&self.options, &self.replica, &self.name).await?);
+        if claim.connection.ping().await.is_err() {
+            // The server may not know yet that the connection is gone, and holds the name.
+            let end = sqlx::query("SELECT pg_terminate_backend($1)").bind(claim.pid);
+            let _ = end.execute(&self.readers).await;
+            *claimed = Some(self::claim(&self.options, &self.replica, &self.name).await?);
+        }
+        Ok(())
+    }
+
+    /// Keeps beside the log how far the store was seen, when that is news.
+    fn keep(&self, went_back: bool) -> Result<(), StoreError> {
+        let seen = Seen {
+            epoch: self.epoch.load(Ordering::SeqCst),
+            changes: self.seen.load(Ordering::SeqCst),
+            went_back,
+        };
+        let mut last = self
+            .last_kept
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if *last != seen {
+            self.kept.write(&seen)?;
+            *last = seen;
         }
         Ok(())
     }
 
     fn gone_back(&self, what: &str) -> StoreError {
+        if !self.moved()
+            && let Err(error) = self.keep(true)
+        {
+            tracing::error!(%error, "that the store went back is not kept: do not restart before it is looked at");
+        }
         StoreError::GoneBack {
             server: self.name.clone(),
             what: what.to_owned(),
@@ -203,11 +285,34 @@ impl Server {
     }
 
     pub(super) async fn close(&self) {
+        if let Err(error) = self.keep(false) {
+            tracing::warn!(%error, "how far the store was seen is not kept");
+        }
         self.readers.close().await;
         self.writer.close().await;
-        if let Some(connection) = self.claimed.lock().await.take() {
-            let _ = connection.close().await;
+        if let Some(claim) = self.claimed.lock().await.take() {
+            let _ = claim.connection.close().await;
         }
+    }
+}
+
+async fn history(pool: &PgPool) -> Result<History, StoreError> {
+    let asked = sqlx::query_as("SELECT changes, epoch, origin FROM history WHERE id = 1");
+    let (changes, epoch, origin) = answered(asked.fetch_one(pool)).await?;
+    Ok(History {
+        changes,
+        epoch,
+        origin,
+    })
+}
+
+/// The server's answer, in time.
+pub(super) async fn answered<T>(
+    asked: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(ANSWER, asked).await {
+        Ok(answer) => answer.map_err(StoreError::remote),
+        Err(_) => Err(StoreError::Away("no answer in time".to_owned())),
     }
 }
 
@@ -236,7 +341,11 @@ fn options(url: &SecretString) -> Result<PgConnectOptions, StoreError> {
         .options([
             ("synchronous_commit", "on"),
             ("lock_timeout", "5s"),
-            ("statement_timeout", "30s"),
+            ("statement_timeout", "10s"),
+            // A machine that is gone must not keep its gateway's name for hours.
+            ("tcp_keepalives_idle", "5"),
+            ("tcp_keepalives_interval", "5"),
+            ("tcp_keepalives_count", "3"),
             // A gateway that stands still must not keep the others from every change.
             ("idle_in_transaction_session_timeout", "10s"),
         ]))
@@ -263,11 +372,7 @@ async fn durable(pool: &PgPool, name: &str) -> Result<(), StoreError> {
 }
 
 /// Takes the lock on this gateway's name: two of one name would settle each other's changes.
-async fn claim(
-    options: &PgConnectOptions,
-    replica: &str,
-    name: &str,
-) -> Result<PgConnection, StoreError> {
+async fn claim(options: &PgConnectOptions, replica: &str, name: &str) -> Result<Claim, StoreError> {
     let opening = |error: sqlx::Error| StoreError::server(name, error);
     let mut connection = PgConnection::connect_with(options).await.map_err(opening)?;
     let began = Instant::now();
@@ -278,7 +383,11 @@ async fn claim(
             .await
             .map_err(opening)?;
         if taken {
-            return Ok(connection);
+            let pid = sqlx::query_scalar("SELECT pg_backend_pid()")
+                .fetch_one(&mut connection)
+                .await
+                .map_err(opening)?;
+            return Ok(Claim { connection, pid });
         }
         if began.elapsed() > CLAIM_PATIENCE {
             return Err(StoreError::NameInUse {

@@ -14,7 +14,7 @@ use super::Store;
 /// The store that belongs to a folder: the same one whenever it is opened again.
 pub(crate) async fn open(folder: &Path) -> Store {
     match std::env::var("VAULTGATE_TEST_POSTGRES") {
-        Ok(server) => Store::connect(&database(&server, folder).await, "test").await,
+        Ok(server) => Store::connect(&database(&server, folder).await, "test", folder).await,
         Err(_) => Store::open(&folder.join("store.db")).await,
     }
     .unwrap()

@@ -20,16 +20,22 @@ use crate::config::limits::Limits;
 use crate::store::{Store, scratch, sql};
 
 struct Gateway {
+    _own: tempfile::TempDir,
     store: Store,
     activity: Activity,
 }
 
 impl Gateway {
     async fn start(url: &SecretString, name: &str, log_size: u64) -> Gateway {
-        let store = Store::connect(url, name).await.unwrap();
+        let own = tempfile::tempdir().unwrap();
+        let store = Store::connect(url, name, own.path()).await.unwrap();
         let activity = Activity::of(&store, name, &Limits::defaults());
         activity.load(&store, log_size).await.unwrap();
-        Gateway { store, activity }
+        Gateway {
+            store,
+            activity,
+            _own: own,
+        }
     }
 
     /// Appends and applies what there is.

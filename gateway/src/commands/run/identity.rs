@@ -5,6 +5,7 @@
 //! the command's environment has.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -42,7 +43,13 @@ impl Drop for Identity {
 }
 
 impl Identity {
-    pub(super) async fn serve(connection: Connection) -> anyhow::Result<Identity> {
+    /// Serves the caller's token to whoever asks for one of these audiences.
+    pub(super) async fn serve(
+        connection: Connection,
+        mut audiences: Vec<String>,
+    ) -> anyhow::Result<Identity> {
+        audiences.push(connection.data_origin()?.to_owned());
+        let audiences = Arc::new(audiences);
         // Told now rather than by the command in words of its own.
         connection.data_token()?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).await;
@@ -56,9 +63,10 @@ impl Identity {
                     continue;
                 };
                 let (connection, wanted) = (connection.clone(), wanted.clone());
+                let audiences = Arc::clone(&audiences);
                 tokio::spawn(async move {
                     let answer = service_fn(|request: Request<Incoming>| {
-                        let answer = answer(&request, &wanted, &connection);
+                        let answer = answer(&request, &wanted, &audiences, &connection);
                         async move { Ok::<_, Infallible>(answer) }
                     });
                     let mut http = hyper::server::conn::http1::Builder::new();
@@ -78,6 +86,7 @@ impl Identity {
 fn answer(
     request: &Request<Incoming>,
     wanted: &str,
+    audiences: &[String],
     connection: &Connection,
 ) -> Response<Full<Bytes>> {
     let shown = request.headers().get("x-identity-header");
@@ -85,6 +94,19 @@ fn answer(
     let place = request.method() == Method::GET && request.uri().path() == "/token";
     if !ours || !place {
         return told(StatusCode::FORBIDDEN, &json!({"error": "forbidden"}));
+    }
+    // A program that asks for somebody else's token would send them the gateway's.
+    let query = request.uri().query().unwrap_or_default();
+    let mut asked = url::form_urlencoded::parse(query.as_bytes());
+    let asked = asked.find(|(name, _)| name == "resource");
+    let bare = |text: &str| text.trim_end_matches('/').to_owned();
+    let ours = asked.is_some_and(|(_, resource)| {
+        let resource = bare(resource.trim_end_matches("/.default"));
+        audiences.iter().any(|own| bare(own) == resource)
+    });
+    if !ours {
+        let why = json!({"error": "invalid_resource", "error_description": "only the gateway's tokens are here"});
+        return told(StatusCode::BAD_REQUEST, &why);
     }
     match connection.data_token() {
         Ok(token) => {

@@ -81,11 +81,14 @@ impl Profile {
     }
 
     fn step(&self, program: &str, words: &[&str]) -> anyhow::Result<()> {
-        let done = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args(words)
             .args(["-o", "none", "--only-show-errors"])
             .envs(self.environment())
-            .stdin(Stdio::null())
+            .stdin(Stdio::null());
+        without_tokens(&mut command);
+        let done = command
             .output()
             .with_context(|| format!("cannot run `{program}`"))?;
         if done.status.success() {
@@ -117,6 +120,13 @@ fn trusted(folder: &Path, ca: &Path) -> anyhow::Result<PathBuf> {
     let path = folder.join("trusted.pem");
     std::fs::write(&path, bundle).context("cannot write the command's authorities")?;
     Ok(path)
+}
+
+/// Keeps from a command what it must not hold: a console's token would let whatever it runs
+/// approve as its caller.
+pub(super) fn without_tokens(command: &mut Command) {
+    command.env_remove("VAULTGATE_CONSOLE_TOKEN");
+    command.env_remove("VAULTGATE_TOKEN");
 }
 
 /// Whether a command is the Azure CLI.

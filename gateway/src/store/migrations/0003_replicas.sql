@@ -11,14 +11,16 @@ CREATE TABLE activity (
 );
 
 -- Where the store is in its own history: a database that was restored is behind what a
--- gateway has seen, or another server, or on another timeline of it.
+-- gateway has seen, or another server, or on another timeline of it. The epoch counts how
+-- often it was taken over from such a one.
 CREATE TABLE history (
     id      BIGINT NOT NULL PRIMARY KEY,
     changes BIGINT NOT NULL,
+    epoch   BIGINT NOT NULL,
     origin  TEXT   NOT NULL
 );
 
-INSERT INTO history (id, changes, origin) VALUES (1, 0, '');
+INSERT INTO history (id, changes, epoch, origin) VALUES (1, 0, 0, '');
 
 -- The open approvals of one principal, found without reading everybody's: with a hundred
 -- thousand of them a planner that knows no figures took the index by end instead.

@@ -19,8 +19,19 @@ async fn raw(url: &SecretString, text: &'static str) {
     sqlx::raw_sql(text).execute(&mut connection).await.unwrap();
 }
 
-async fn refused(url: &SecretString, replica: &str) -> StoreError {
-    match Store::connect(url, replica).await {
+/// Connects as a gateway whose log is in a folder of its own.
+async fn connect(
+    folder: &tempfile::TempDir,
+    url: &SecretString,
+    replica: &str,
+) -> Result<Store, StoreError> {
+    let own = folder.path().join(replica.replace('/', "-"));
+    std::fs::create_dir_all(&own).unwrap();
+    Store::connect(url, replica, &own).await
+}
+
+async fn refused(folder: &tempfile::TempDir, url: &SecretString, replica: &str) -> StoreError {
+    match connect(folder, url, replica).await {
         Ok(_) => unreachable!("the store was opened"),
         Err(error) => error,
     }
@@ -33,15 +44,16 @@ async fn read(store: &Store) -> i64 {
 
 #[tokio::test]
 async fn another_machine_needs_a_verified_certificate() {
+    let folder = tempfile::tempdir().unwrap();
     for url in [
         "postgres://u:p@db.example/vaultgate",
         "postgres://u:p@db.example/vaultgate?sslmode=require",
         "postgres://u:p@10.0.0.4/vaultgate?sslmode=verify-ca",
     ] {
-        let error = refused(&SecretString::from(url), "a").await;
+        let error = refused(&folder, &SecretString::from(url), "a").await;
         assert!(error.to_string().contains("verify-full"), "{error}");
     }
-    let error = refused(&SecretString::from("db.example u hunter2"), "a").await;
+    let error = refused(&folder, &SecretString::from("db.example u hunter2"), "a").await;
     assert!(!error.to_string().contains("hunter2"), "{error}");
 }
 
@@ -50,9 +62,9 @@ async fn another_machine_needs_a_verified_certificate() {
 async fn several_gateways_share_it_and_each_has_a_name_of_its_own() {
     let folder = tempfile::tempdir().unwrap();
     let url = address(&folder).await;
-    let first = Store::connect(&url, "gateway/a").await.unwrap();
+    let first = connect(&folder, &url, "gateway/a").await.unwrap();
     assert!(first.created() && first.shared() && !first.moved());
-    let second = Store::connect(&url, "gateway/b").await.unwrap();
+    let second = connect(&folder, &url, "gateway/b").await.unwrap();
     assert!(!second.created());
     let at = Timestamp::from_second(1_700_000_000).unwrap();
     first.probe(at).await.unwrap();
@@ -67,11 +79,11 @@ async fn several_gateways_share_it_and_each_has_a_name_of_its_own() {
     second.probe(at).await.unwrap();
     assert_eq!(read(&first).await, at.as_millisecond());
 
-    let error = refused(&url, "gateway/a").await;
+    let error = refused(&folder, &url, "gateway/a").await;
     assert!(matches!(error, StoreError::NameInUse { .. }), "{error}");
     first.close().await;
     drop(first);
-    Store::connect(&url, "gateway/a").await.unwrap();
+    connect(&folder, &url, "gateway/a").await.unwrap();
 }
 
 #[tokio::test]
@@ -79,8 +91,8 @@ async fn several_gateways_share_it_and_each_has_a_name_of_its_own() {
 async fn a_change_that_waits_too_long_is_told_to_come_again() {
     let folder = tempfile::tempdir().unwrap();
     let url = address(&folder).await;
-    let first = Store::connect(&url, "a").await.unwrap();
-    let second = Store::connect(&url, "b").await.unwrap();
+    let first = connect(&folder, &url, "a").await.unwrap();
+    let second = connect(&folder, &url, "b").await.unwrap();
     let held = first.begin().await.unwrap();
     let Err(error) = second.begin().await else {
         unreachable!("two changes at once");
@@ -96,7 +108,7 @@ async fn a_change_that_waits_too_long_is_told_to_come_again() {
 async fn a_store_that_went_back_takes_no_change() {
     let folder = tempfile::tempdir().unwrap();
     let url = address(&folder).await;
-    let store = Store::connect(&url, "a").await.unwrap();
+    let store = connect(&folder, &url, "a").await.unwrap();
     for _ in 0..5 {
         store.probe(Timestamp::UNIX_EPOCH).await.unwrap();
     }
@@ -108,6 +120,17 @@ async fn a_store_that_went_back_takes_no_change() {
     assert!(matches!(store.begin().await, Err(StoreError::Lost { .. })));
     let read = store.all(sql("SELECT content FROM incident")).await;
     assert!(matches!(read, Err(StoreError::Lost { .. })));
+    // A restart does not forget it, although what the server says fits itself.
+    store.close().await;
+    drop(store);
+    let again = connect(&folder, &url, "a").await.unwrap();
+    assert!(again.moved());
+    again.take_over().await.unwrap().commit().await.unwrap();
+    again.probe(Timestamp::UNIX_EPOCH).await.unwrap();
+    again.close().await;
+    drop(again);
+    // It was seen to, for those as well who saw it go back and start later.
+    assert!(!connect(&folder, &url, "a").await.unwrap().moved());
 }
 
 #[tokio::test]
@@ -115,7 +138,7 @@ async fn a_store_that_went_back_takes_no_change() {
 async fn a_store_of_another_server_is_taken_over_before_it_is_used() {
     let folder = tempfile::tempdir().unwrap();
     let url = address(&folder).await;
-    let before = Store::connect(&url, "a").await.unwrap();
+    let before = connect(&folder, &url, "a").await.unwrap();
     // A standby that was promoted has another timeline.
     raw(&url, "UPDATE history SET origin = '7/00000009'").await;
     let Err(error) = before.begin().await else {
@@ -123,17 +146,17 @@ async fn a_store_of_another_server_is_taken_over_before_it_is_used() {
     };
     assert!(matches!(error, StoreError::GoneBack { .. }), "{error}");
 
-    let store = Store::connect(&url, "b").await.unwrap();
+    let store = connect(&folder, &url, "b").await.unwrap();
     assert!(store.moved());
     assert!(matches!(
         store.begin().await,
         Err(StoreError::GoneBack { .. })
     ));
-    let store = Store::connect(&url, "c").await.unwrap();
+    let store = connect(&folder, &url, "c").await.unwrap();
     store.take_over().await.unwrap().commit().await.unwrap();
     assert!(!store.moved());
     store.probe(Timestamp::UNIX_EPOCH).await.unwrap();
-    assert!(!Store::connect(&url, "d").await.unwrap().moved());
+    assert!(!connect(&folder, &url, "d").await.unwrap().moved());
 }
 
 #[tokio::test]
@@ -141,16 +164,35 @@ async fn a_store_of_another_server_is_taken_over_before_it_is_used() {
 async fn tables_of_a_newer_gateway_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     let url = address(&folder).await;
-    drop(Store::connect(&url, "a").await.unwrap());
+    drop(connect(&folder, &url, "a").await.unwrap());
     raw(
         &url,
         "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
          VALUES (99, 'from the future', true, '', 0)",
     )
     .await;
-    let error = refused(&url, "b").await;
+    let error = refused(&folder, &url, "b").await;
     assert!(
         matches!(error, StoreError::NewerServer { found: 99, .. }),
         "{error}"
     );
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_lock_that_was_not_given_spoils_no_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = address(&folder).await;
+    let first = connect(&folder, &url, "a").await.unwrap();
+    let second = connect(&folder, &url, "b").await.unwrap();
+    let held = first.begin().await.unwrap();
+    // As many as there are connections.
+    let waiting = (0..4).map(|_| second.probe(Timestamp::UNIX_EPOCH));
+    for waited in futures_util::future::join_all(waiting).await {
+        assert!(matches!(waited, Err(StoreError::Busy)), "{waited:?}");
+    }
+    drop(held);
+    for _ in 0..12 {
+        second.probe(Timestamp::UNIX_EPOCH).await.unwrap();
+    }
 }
