@@ -231,3 +231,34 @@ async fn break_glass_lifts_the_rates_of_its_person_and_the_quorum_of_nobody() {
     let own = steer(&nobody, "break-glass", own).await;
     assert_eq!(own.reason(), "break-glass-own".to_owned());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_assent_of_a_stopped_reviewer_does_not_count() {
+    let world = world().await;
+    let (soc, second) = (at_console(&world, "soc"), second_reviewer(&world));
+    let third = console(&world, "approver-b", json!({"groups": ["soc"]}));
+    assert_eq!(steer(&soc, "freeze", why()).await.status, 200);
+    // Whoever holds the second reviewer's session wants it lifted, and opens restores.
+    assert_eq!(steer(&second, "lift", why()).await.json()["lifted"], false);
+    let body = json!({"person": person_of(&world, "reader"), "reason": "please"});
+    assert_eq!(steer(&second, "break-glass", body).await.status, 200);
+    restore(&world, &reader(&world), "sa1")
+        .await
+        .expect(202, "allow");
+
+    let stop = json!({"reason": "the laptop is gone", "target":
+        {"kind": "person", "value": person_of(&world, "approver-a")}});
+    let path = "/_vaultgate/v1/quarantine";
+    let stopped = soc.send(Method::POST, path, Some(&stop), &[]).await;
+    assert_eq!(stopped.status, 200, "{}", stopped.text());
+    // One more is one, not two.
+    let lifted = steer(&soc, "lift", why()).await.json();
+    assert_eq!(
+        (&lifted["lifted"], &lifted["missing"]),
+        (&json!(false), &json!(1))
+    );
+    restore(&world, &reader(&world), "sa1")
+        .await
+        .expect(403, "deny");
+    assert_eq!(steer(&third, "lift", why()).await.json()["lifted"], true);
+}

@@ -17,5 +17,6 @@ mod long_running;
 mod matrix;
 mod preflight;
 mod promises;
+mod sessions;
 mod shown;
 mod state;

@@ -37,6 +37,13 @@ const READERS: u32 = 4;
 /// than a server takes to notice that a machine is gone.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(25);
 const CLAIM_PAUSE: Duration = Duration::from_millis(100);
+/// How long the holder of a name is watched before it is known to be alive.
+const CLAIM_WATCH: Duration = Duration::from_secs(2);
+/// When the holder of a name last said something: one that is alive does so all the time.
+const HOLDER: &str = "SELECT max(a.state_change)::text
+     FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+     WHERE l.locktype = 'advisory' AND l.objid = 1 AND l.objsubid = 2
+       AND l.classid::bigint = hashtext($1)::bigint & 4294967295";
 
 /// The lock of the whole store ("vaultgat" in ASCII), for as long as a change lasts.
 const LOCK: &str = "SELECT pg_advisory_xact_lock(8530216706389827956)";
@@ -375,7 +382,7 @@ async fn durable(pool: &PgPool, name: &str) -> Result<(), StoreError> {
 async fn claim(options: &PgConnectOptions, replica: &str, name: &str) -> Result<Claim, StoreError> {
     let opening = |error: sqlx::Error| StoreError::server(name, error);
     let mut connection = PgConnection::connect_with(options).await.map_err(opening)?;
-    let began = Instant::now();
+    let (began, mut first) = (Instant::now(), None);
     loop {
         let taken: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock(hashtext($1), 1)")
             .bind(replica)
@@ -389,7 +396,14 @@ async fn claim(options: &PgConnectOptions, replica: &str, name: &str) -> Result<
                 .map_err(opening)?;
             return Ok(Claim { connection, pid });
         }
-        if began.elapsed() > CLAIM_PATIENCE {
+        let said: Option<String> = sqlx::query_scalar(HOLDER)
+            .bind(replica)
+            .fetch_one(&mut connection)
+            .await
+            .map_err(opening)?;
+        let first = first.get_or_insert_with(|| said.clone());
+        let alive = began.elapsed() > CLAIM_WATCH && said.is_some() && *first != said;
+        if alive || began.elapsed() > CLAIM_PATIENCE {
             return Err(StoreError::NameInUse {
                 server: name.to_owned(),
                 replica: replica.to_owned(),

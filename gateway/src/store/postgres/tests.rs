@@ -79,7 +79,17 @@ async fn several_gateways_share_it_and_each_has_a_name_of_its_own() {
     second.probe(at).await.unwrap();
     assert_eq!(read(&first).await, at.as_millisecond());
 
-    let error = refused(&folder, &url, "gateway/a").await;
+    // One that is alive says something all the time, as a gateway does that follows others.
+    let alive = async {
+        loop {
+            first.check().await.unwrap();
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        }
+    };
+    let error = tokio::select! {
+        error = refused(&folder, &url, "gateway/a") => error,
+        () = alive => unreachable!("it follows for ever"),
+    };
     assert!(matches!(error, StoreError::NameInUse { .. }), "{error}");
     first.close().await;
     drop(first);
