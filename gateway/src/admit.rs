@@ -228,7 +228,8 @@ impl Admission {
         quotas.iter().map(|quotas| quotas.len()).sum::<usize>() + self.arm.len() + self.reader.len()
     }
 
-    fn check_quotas(&self, request: &AdmitRequest<'_>) -> Result<(), Limited> {
+    /// The rates of the caller alone: nothing of what Azure grants.
+    pub(crate) fn check_quotas(&self, request: &AdmitRequest<'_>) -> Result<(), Limited> {
         let reads = matches!(request.class, Class::Read | Class::Validate);
         let weight = if reads {
             NonZeroU32::MIN

@@ -16,16 +16,17 @@ pub(crate) struct Assent {
     pub(crate) subject: String,
 }
 
-/// Adds an assent, once for each person; how many count now. Those that no longer do are dropped.
+/// Adds an assent, once for each person; how many count now. Those that no longer do are dropped,
+/// this one too if its giver was stopped while it was under way.
 pub(crate) fn add(
     given: &mut Vec<Assent>,
     assent: Assent,
     counts: impl Fn(&Assent) -> bool,
 ) -> usize {
-    given.retain(counts);
     if !given.iter().any(|own| own.person == assent.person) {
         given.push(assent);
     }
+    given.retain(counts);
     given.len()
 }
 
@@ -48,5 +49,6 @@ mod tests {
         assert_eq!(add(&mut given, of("p", "b"), |_| true), 1);
         assert_eq!(add(&mut given, of("q", "c"), |_| true), 2);
         assert_eq!(add(&mut given, of("r", "d"), |one| one.subject != "c"), 2);
+        assert_eq!(add(&mut given, of("s", "e"), |one| one.subject != "e"), 2);
     }
 }

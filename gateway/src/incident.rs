@@ -374,7 +374,7 @@ fn update(content: &Content, version: i64) -> Result<Statement, StoreError> {
 }
 
 async fn read(store: &Store) -> Result<(Content, i64), StoreError> {
-    let row = store.first(sql(SELECT)).await?;
+    let row = store.heed(sql(SELECT)).await?.into_iter().next();
     // A server that is behind would lift a freeze: only then is it known that it is not.
     store.check().await?;
     parsed(row)

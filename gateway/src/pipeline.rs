@@ -197,15 +197,13 @@ impl Pipeline {
         };
         // What a resource guard holds back is unlocked, if people approved this deletion.
         let ticket = self
-            .unlock(
-                &asked,
-                settled.class,
-                &gathered,
-                &judged,
-                (ticket, consumed),
-                trail,
-            )
+            .unlock(&asked, &gathered, &judged, (ticket, consumed), trail)
             .await?;
+        // All of it took a while: whoever was stopped meanwhile, or froze, is heeded.
+        let welcome = self.still_welcome(trail);
+        if let Err(refusal) = welcome.and_then(|()| self.not_frozen(settled.class)) {
+            return Err(self.give_up(&asked, ticket, refusal, trail).await);
+        }
         // The credential is injected in there, and only there.
         let result = self.upstream.forward(permit).await;
         let destroyed = self.destroyed(caller, &asked, &gathered, &settled, &result, trail);

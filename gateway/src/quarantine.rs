@@ -251,7 +251,7 @@ async fn read(store: &Store) -> Result<Vec<Held>, StoreError> {
         "SELECT version, content FROM quarantine WHERE state = 'held'
          ORDER BY since, id",
     );
-    let rows = store.all(select).await?;
+    let rows = store.heed(select).await?;
     // A server that is behind would let somebody go: only then is it known that it is not.
     store.check().await?;
     rows.iter()

@@ -10,7 +10,7 @@ mod door;
 mod recovery;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -317,6 +317,7 @@ async fn follow(pipeline: Arc<Pipeline>, mut stop: watch::Receiver<bool>) {
                 writes = false;
             }
         }
+        let began = Instant::now();
         let quarantine = pipeline.quarantine.refresh().await;
         if let Err(error) = &quarantine {
             tracing::debug!(%error, "the quarantine was not read again");
@@ -326,7 +327,7 @@ async fn follow(pipeline: Arc<Pipeline>, mut stop: watch::Receiver<bool>) {
             tracing::debug!(%error, "the freeze was not read again");
         }
         if quarantine.is_ok() && incident.is_ok() && writes && pipeline.store.shared() {
-            pipeline.store.followed();
+            pipeline.store.followed(began);
         }
     }
 }

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
-use sqlx::{Postgres, Sqlite, Transaction};
+use sqlx::{PgPool, Postgres, Sqlite, Transaction};
 
 pub(crate) use fault::StoreError;
 pub(crate) use statement::{Row, Statement, sql};
@@ -146,14 +146,15 @@ impl Store {
         matches!(*self.health(), Health::Good) && !self.behind()
     }
 
-    /// What others wrote was read, all of it: who is stopped and what is frozen is known.
-    pub(crate) fn followed(&self) {
+    /// What others had written by then was read, all of it: who is stopped and what is frozen
+    /// is known.
+    pub(crate) fn followed(&self, at: Instant) {
         let mut followed = self
             .0
             .followed
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        *followed = Some(Instant::now());
+        *followed = Some(at);
         drop(followed);
         self.recovered();
     }
@@ -253,6 +254,20 @@ impl Store {
 
     /// All rows that a statement finds, outside any change.
     pub(crate) async fn all(&self, statement: Statement) -> Result<Vec<Row>, StoreError> {
+        self.find(statement, |server| &server.readers).await
+    }
+
+    /// The same for what others may have written and everybody must heed: however many ask
+    /// something else meanwhile.
+    pub(crate) async fn heed(&self, statement: Statement) -> Result<Vec<Row>, StoreError> {
+        self.find(statement, |server| &server.followers).await
+    }
+
+    async fn find(
+        &self,
+        statement: Statement,
+        pool: impl Fn(&Server) -> &PgPool,
+    ) -> Result<Vec<Row>, StoreError> {
         let found = match self.engine()? {
             Engine::File(file) => {
                 let found = statement.for_sqlite().fetch_all(&file.readers).await;
@@ -261,7 +276,7 @@ impl Store {
                     .map_err(StoreError::running)
             }
             Engine::Server(server) => {
-                let found = statement.for_postgres().fetch_all(&server.readers);
+                let found = statement.for_postgres().fetch_all(pool(server));
                 let found = postgres::answered(found).await;
                 found.map(|rows| rows.into_iter().map(Row::Postgres).collect())
             }

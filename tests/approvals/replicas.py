@@ -23,6 +23,9 @@ from world import API, REPOSITORY, UNLIMITED, VAULT, World, item, options, run, 
 DELETES = REPOSITORY / "tests/bundles/allow-deletes"
 QUARANTINE = "/_vaultgate/v1/quarantine"
 INCIDENT = "/_vaultgate/v1/incident"
+# The lock that every change of the store takes, and how many wait for it.
+LOCK = "SELECT pg_advisory_xact_lock(8530216706389827956)"
+WAITING = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND NOT granted"
 NUMBERS = iter(range(1, 1_000_000))
 
 
@@ -105,6 +108,29 @@ class Shared(Case):
         delete = f"{item('vm1')}?{API}"
         until("the freeze", lambda: self.lines[0].send("DELETE", delete).reason() == "incident-freeze")
         self.assertLess(time.monotonic() - began, 1.0)
+
+    def test_who_is_stopped_while_a_request_waits_for_the_store_sends_nothing(self):
+        body, approval = self.approved(0)
+        server = self.pair.postgres
+        stop = {"target": {"kind": "subject", "issuer": self.pair.first.env["SIM_IDP_ISSUER"],
+                           "value": "operator"}, "reason": "a drill"}
+        waiting = lambda n: until("the wait", lambda: server.query(WAITING) >= str(n))  # noqa: E731
+        # The lock is given in turn: to the request's place in the budgets, to the stop, to us
+        # again, and only then to what the request does next.
+        with concurrent.futures.ThreadPoolExecutor(2) as pool, server.locked(LOCK) as first:
+            used = pool.submit(self.use, 0, body, approval)
+            waiting(1)
+            stopped = pool.submit(self.soc(0).send, "POST", QUARANTINE, stop)
+            waiting(2)
+            with server.locked(LOCK, wait=False) as second:
+                waiting(3)
+                first()
+                self.assertEqual(stopped.result().status, 200)
+                waiting(1)
+                second()
+            self.assertEqual(used.result().reason(), "quarantined")
+        self.assertEqual(self.pair.first.forwarded(method="POST"), [])
+        print(self.pair.oracle(), end=" ")
 
     def test_two_gateways_of_one_name_do_not_start(self):
         first = self.pair.first
@@ -198,7 +224,7 @@ class Troubled(Case):
         server.start()
         # In the store it is approved and unused. Nobody believes the store.
         for at in (0, 1):
-            until("the gateway to see it", lambda at=at: self.use(at, body, approval).reason() == "store-unavailable")
+            until("the gateway to see it", lambda at=at: "went back" in str(self.use(at, body, approval)))
         # A start does not forget it, although the server is the one it was and fits itself.
         self.restart(0)
         self.assertEqual(self.use(0, body, approval).reason(), "approval-void")
@@ -211,6 +237,19 @@ class Troubled(Case):
         self.assertEqual(self.use(1, body, approval).status, 202)
         self.assertEqual(len(self.pair.first.forwarded(method="POST")), 2)
         print(self.pair.oracle(), end=" ")
+
+    def test_who_saw_that_the_server_was_set_back_tells_the_others(self):
+        body, approval = self.approved(0)
+        server = self.pair.postgres
+        # What a backup from before the last change would say, of which the first knows nothing.
+        self.pair.worlds[0].kill_gateway()
+        self.assertEqual(self.use(1, body, approval).status, 202)
+        server.query("UPDATE history SET changes = changes - 1", "vaultgate")
+        until("the gateway to see it", lambda: "went back" in str(self.use(1, body, approval)))
+        self.pair.worlds[0].start_gateway()
+        self.lines[0].close()
+        delete = f"{item('vm1')}?{API}"
+        self.assertEqual(self.lines[0].send("DELETE", delete).reason(), "incident-freeze")
 
     def test_on_another_server_no_consent_holds_and_destruction_is_frozen(self):
         body, approval = self.approved(0)

@@ -88,6 +88,30 @@ class Postgres:
              "-v", "ON_ERROR_STOP=1", "-c", text],
             check=True, text=True, capture_output=True, env=environment).stdout.strip()
 
+    @contextlib.contextmanager
+    def locked(self, statement, wait=True):
+        """Holds what a statement locks, at once or as soon as it is given, until the end or the
+        call of what this yields."""
+        environment = dict(os.environ, PGPASSWORD=self.password)
+        command = [program("psql"), "-h", "127.0.0.1", "-p", str(self.port), "-U", "owner", "-d", "vaultgate",
+                   "-qAt", "-v", "ON_ERROR_STOP=1"]
+        with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              env=environment) as client:
+            client.stdin.write(f"BEGIN;\n{statement};\nSELECT 'held';\n")
+            client.stdin.flush()
+            while wait and client.stdout.readline() != "held\n":
+                if client.poll() is not None:
+                    raise AssertionError("the lock was not given")
+
+            def release():
+                if not client.stdin.closed:
+                    client.stdin.close()
+
+            try:
+                yield release
+            finally:
+                release()
+
     def database(self, name):
         """Makes a database of the gateway's role; its address."""
         self.query(f"CREATE DATABASE {name} OWNER gateway")

@@ -152,8 +152,9 @@ impl Shared {
     /// the floor that goes with it must not be ahead of it.
     pub(super) fn tell(&self, entry: Entry) {
         let mut waiting = self.waiting();
-        let place = matches!(entry, Entry::Settled { .. });
-        if place || waiting.len() < MOST_WAITING {
+        // Reads are not worth the memory; a change that is not told would leave its budget unspent.
+        let spared = matches!(&entry, Entry::Counted { event, .. } if !event.class.changes());
+        if !spared || waiting.len() < MOST_WAITING {
             waiting.push(entry);
         }
     }

@@ -10,7 +10,7 @@ use super::binding::Confirmation;
 use super::claims::{Signed, bounded, timestamp};
 use super::entra;
 use super::refused::Failure;
-use crate::config::issuers::{ClaimPath, Issuer};
+use crate::config::issuers::{ClaimPath, Issuer, Match};
 
 /// Longest delegation chain.
 const MAX_ACTORS: usize = 8;
@@ -45,8 +45,10 @@ pub(super) fn build(
         kind = PrincipalKind::Unknown;
     }
     // Who acts for a person under a name that no row knows was not looked at: the application
-    // that an exchanged token names would pass for the one that the person signed in with.
-    if claims.has("act") && row.is_none() && kind == PrincipalKind::Human {
+    // that an exchanged token names would pass for the one that the person signed in with. A row
+    // that knows the person says nothing of it.
+    let looked_at = row.is_some_and(|row| matches!(row.matches, Match::Id(_)));
+    if claims.has("act") && !looked_at && kind == PrincipalKind::Human {
         kind = PrincipalKind::Unknown;
     }
     Ok(Principal {

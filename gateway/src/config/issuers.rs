@@ -20,7 +20,7 @@ use vaultgate_pdp::PrincipalKind;
 use super::Problems;
 use super::duration::Written;
 
-pub(crate) use app::App;
+pub(crate) use app::{App, Match};
 pub(crate) use claims::{ClaimPath, Claims};
 pub(crate) use preset::EntraTenant;
 

@@ -177,7 +177,15 @@ pub(crate) enum Identity {
 }
 
 impl Identity {
-    /// Whose it is, however it proves that: two ways to sign in may be one service principal.
+    /// Whether both are one service principal: there are two ways to sign in as one. A client id
+    /// is nobody else's, in whichever tenant.
+    fn is(&self, other: &Identity) -> bool {
+        match (self.principal(), other.principal()) {
+            ((_, Some(own)), (_, Some(other))) => own == other,
+            (own, other) => own == other,
+        }
+    }
+
     fn principal(&self) -> (Option<String>, Option<String>) {
         let folded = |text: &String| Some(text.to_ascii_lowercase());
         match self {
@@ -288,7 +296,7 @@ impl UpstreamFile {
         };
         // One identity that may delete and may unlock is what the guard is there against.
         let same = |other: &Option<Identity>| match (&guard, other) {
-            (Some(guard), Some(other)) => guard.principal() == other.principal(),
+            (Some(guard), Some(other)) => guard.is(other),
             _ => false,
         };
         if same(&operator) || same(&reader) {
@@ -519,5 +527,27 @@ pub(super) fn secret_at_hand(
             None
         }
         reference => Some(reference),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Identity;
+
+    #[test]
+    fn two_ways_to_sign_in_may_be_one_service_principal() {
+        let managed = |id: &str| Identity::ManagedIdentity {
+            client_id: Some(id.into()),
+            endpoint: None,
+        };
+        let certificate = |tenant: &str, id: &str| Identity::ClientCertificate {
+            tenant: tenant.into(),
+            client_id: id.into(),
+            certificate: "x.pem".into(),
+        };
+        assert!(certificate("t", "X").is(&managed("x")));
+        assert!(certificate("t", "x").is(&certificate("T", "x")));
+        assert!(!certificate("t", "x").is(&certificate("t", "y")));
+        assert!(!managed("x").is(&Identity::AzureCli));
     }
 }

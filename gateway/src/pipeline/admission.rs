@@ -101,6 +101,22 @@ impl Pipeline {
         unauthenticated(error, &self.config.gateway.public_url, challenge)
     }
 
+    /// The caller's rate, for what the gateway answers from its store.
+    pub(super) fn admit_question(&self, caller: &Principal) -> Result<(), Box<Refusal>> {
+        self.admission
+            .check_quotas(&AdmitRequest {
+                principal_key: &caller.key(),
+                kind: caller.kind,
+                vault: None,
+                subscription: None,
+                class: Class::Read,
+                method: "GET",
+                for_restore: false,
+                unhurried: false,
+            })
+            .map_err(|limited| over_limit(&limited))
+    }
+
     /// Rates, Azure's budget, the store and the clock.
     pub(super) fn admit(&self, caller: &Principal, asked: &Asked) -> Result<(), Box<Refusal>> {
         // Of the class before it is settled: what a body says may only be worse.

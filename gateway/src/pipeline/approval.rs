@@ -107,6 +107,7 @@ impl Pipeline {
 
     /// An approval that this caller asked for. Whose it is besides is nobody's to learn.
     async fn own_approval(&self, id: Uuid, caller: &Principal) -> Result<Approval, Box<Refusal>> {
+        self.admit_question(caller)?;
         let found = self.approvals.find(id).await?;
         let own = found.filter(|approval| approval.request.requester.is(caller));
         own.ok_or_else(|| {

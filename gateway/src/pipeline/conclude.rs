@@ -96,6 +96,21 @@ impl Pipeline {
         reply
     }
 
+    /// A decision that is on record comes to nothing: its key is free again.
+    pub(super) async fn give_up(
+        &self,
+        asked: &Asked,
+        ticket: Option<Ticket>,
+        refusal: Box<Refusal>,
+        trail: &Trail,
+    ) -> Box<Refusal> {
+        self.not_sent(asked, trail, &refusal.message);
+        if let Some(ticket) = ticket {
+            let _ = ticket.abandon().await;
+        }
+        refusal
+    }
+
     /// The outcome of a decision that could have been carried out and was not.
     pub(super) fn not_sent(&self, asked: &Asked, trail: &Trail, why: &str) {
         self.note_outcome(asked, trail, "not-sent", None, Some(why), 0);

@@ -140,13 +140,7 @@ impl Pipeline {
             None => None,
             Some(approved) => match self.use_up(*approved, trail).await {
                 Ok(consumed) => Some(consumed),
-                Err(refusal) => {
-                    self.not_sent(asked, trail, &refusal.message);
-                    if let Some(ticket) = ticket {
-                        let _ = ticket.abandon().await;
-                    }
-                    return Err(refusal);
-                }
+                Err(refusal) => return Err(self.give_up(asked, ticket, refusal, trail).await),
             },
         };
         Ok(Recorded::Permitted(

@@ -11,7 +11,6 @@ use std::time::Instant;
 use http::{Method, StatusCode};
 use serde_json::Value;
 use uuid::Uuid;
-use vaultgate_arm::Class;
 use vaultgate_decision_log::{Kind, Priority};
 
 use super::Pipeline;
@@ -33,7 +32,6 @@ impl Pipeline {
     pub(super) async fn unlock(
         &self,
         asked: &Asked,
-        class: Class,
         gathered: &Gathered,
         judged: &Judged<'_>,
         (ticket, consumed): (Option<Ticket>, Option<Consumed>),
@@ -46,22 +44,9 @@ impl Pipeline {
         let Some((consumed, unlock)) = unlock else {
             return Ok(ticket);
         };
-        let unlocked = match self.unlocked(unlock, &consumed, judged, trail).await {
-            // It takes a while: whoever was stopped meanwhile, or froze, is heeded.
-            Ok(()) => self
-                .still_welcome(trail)
-                .and_then(|()| self.not_frozen(class)),
-            refused => refused,
-        };
-        match unlocked {
+        match self.unlocked(unlock, &consumed, judged, trail).await {
             Ok(()) => Ok(ticket),
-            Err(refusal) => {
-                self.not_sent(asked, trail, &refusal.message);
-                if let Some(ticket) = ticket {
-                    let _ = ticket.abandon().await;
-                }
-                Err(refusal)
-            }
+            Err(refusal) => Err(self.give_up(asked, ticket, refusal, trail).await),
         }
     }
 

@@ -88,7 +88,7 @@ pub(super) async fn replay(
         Ok(index) => index.unwrap_or(0),
         // What other gateways count too must not be counted again from the beginning.
         Err(error) if store.shared() => {
-            return Err(error).context("the shared counters cannot be read");
+            return Err(error).context("the shared counters cannot be read; hint: after a fork, give this gateway a new log folder and `log.origin`");
         }
         Err(error) => {
             tracing::warn!(%error, "counters are rebuilt from the whole log");

@@ -33,6 +33,10 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Connections that write: one change is under way at a time, in all gateways together.
 const WRITERS: u32 = 4;
 const READERS: u32 = 4;
+/// Connections that tell what others wrote: requests cannot keep them, however many ask.
+const FOLLOWERS: u32 = 2;
+/// How long a connection may take to say that it is still one.
+const PING: Duration = Duration::from_millis(500);
 /// How long a start waits for the lock of a gateway of its name that has just ended: longer
 /// than a server takes to notice that a machine is gone.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(25);
@@ -58,11 +62,17 @@ const COUNT: &str = "UPDATE history SET changes = changes + 1
           || '/' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))
      RETURNING changes";
 
+/// Says in the store that it went back, unless somebody has seen to that since: it is then no
+/// server's, and every gateway has to take it over.
+const MARK: &str =
+    "UPDATE history SET origin = 'went back' WHERE id = 1 AND origin = $1 AND epoch = $2";
+
 pub(super) struct Server {
     /// `host:port/database`, for messages: never the password.
     name: String,
     pub(super) writer: PgPool,
     pub(super) readers: PgPool,
+    pub(super) followers: PgPool,
     options: PgConnectOptions,
     replica: String,
     created: bool,
@@ -116,6 +126,10 @@ impl Server {
             PgPoolOptions::new()
                 .max_connections(most)
                 .acquire_timeout(ACQUIRE_TIMEOUT)
+                // Or a connection that is cut silently keeps its place for a quarter of an hour.
+                .after_release(|connection, _| {
+                    Box::pin(async { alive(connection).await.map(|()| true) })
+                })
         };
         let writer = pool(WRITERS)
             .connect_with(options.clone())
@@ -140,7 +154,10 @@ impl Server {
         let reading = options
             .clone()
             .options([("default_transaction_read_only", "on")]);
-        let readers = pool(READERS).connect_with(reading).await.map_err(opening)?;
+        let readers = pool(READERS).connect_with(reading.clone()).await;
+        let readers = readers.map_err(opening)?;
+        let followers = pool(FOLLOWERS).connect_with(reading).await;
+        let followers = followers.map_err(opening)?;
         let moved = history.origin != origin || lost;
         // What is taken over is counted on from what was seen, by whoever saw more.
         let epoch = before
@@ -151,6 +168,7 @@ impl Server {
             name: name.clone(),
             writer,
             readers,
+            followers,
             options,
             replica: replica.to_owned(),
             created,
@@ -186,11 +204,14 @@ impl Server {
             .bind(&self.origin)
             .bind(self.epoch.load(Ordering::SeqCst));
         let counted: Option<i64> = answered(counted.fetch_optional(&mut *change)).await?;
-        let now = counted.ok_or_else(|| self.gone_back("it is another server's"))?;
-        if now <= self.seen.load(Ordering::SeqCst) {
-            return Err(self.gone_back("it was restored from an older state"));
-        }
-        Ok((change, now))
+        let what = match counted {
+            Some(now) if now > self.seen.load(Ordering::SeqCst) => return Ok((change, now)),
+            Some(_) => "it was restored from an older state",
+            None => "it is another server's",
+        };
+        drop(change);
+        self.note_gone_back().await;
+        Err(self.gone_back(what))
     }
 
     /// A change is on disk.
@@ -229,17 +250,22 @@ impl Server {
     /// is then of this server.
     pub(super) async fn check(&self) -> Result<(), StoreError> {
         let looked = tokio::time::timeout(LOOK, self.look()).await;
-        looked.unwrap_or_else(|_| Err(StoreError::Away("no answer in time".to_owned())))
+        let looked =
+            looked.unwrap_or_else(|_| Err(StoreError::Away("no answer in time".to_owned())));
+        if matches!(looked, Err(StoreError::GoneBack { .. })) && !self.moved() {
+            self.note_gone_back().await;
+        }
+        looked
     }
 
     async fn look(&self) -> Result<(), StoreError> {
         // Before it is asked: changes go on meanwhile.
         let seen = self.seen.load(Ordering::SeqCst);
         let origin: String = sqlx::query_scalar(ORIGIN)
-            .fetch_one(&self.readers)
+            .fetch_one(&self.followers)
             .await
             .map_err(StoreError::remote)?;
-        let history = history(&self.readers).await?;
+        let history = history(&self.followers).await?;
         if origin != self.origin || history.origin != self.origin {
             return Err(self.gone_back("another server took its place"));
         }
@@ -247,31 +273,36 @@ impl Server {
             return Err(self.gone_back("it was restored from an older state"));
         }
         self.seen.fetch_max(history.changes, Ordering::SeqCst);
-        self.keep(false)?;
+        // A full disk says nothing of the server, and what is known here goes on holding.
+        if let Err(error) = self.keep(false) {
+            tracing::warn!(%error, "how far the store was seen is not kept");
+        }
         let mut claimed = self.claimed.lock().await;
         let Some(claim) = claimed.as_mut() else {
             return Err(StoreError::Away("the store is closed".to_owned()));
         };
-        if claim.connection.ping().await.is_err() {
+        if alive(&mut claim.connection).await.is_err() {
             // The server may not know yet that the connection is gone, and holds the name.
             let end = sqlx::query("SELECT pg_terminate_backend($1)").bind(claim.pid);
-            let _ = end.execute(&self.readers).await;
+            let _ = end.execute(&self.followers).await;
             *claimed = Some(self::claim(&self.options, &self.replica, &self.name).await?);
         }
         Ok(())
     }
 
-    /// Keeps beside the log how far the store was seen, when that is news.
+    /// Keeps beside the log how far the store was seen, when that is news. That it went back
+    /// stays, until it is taken over.
     fn keep(&self, went_back: bool) -> Result<(), StoreError> {
-        let seen = Seen {
-            epoch: self.epoch.load(Ordering::SeqCst),
-            changes: self.seen.load(Ordering::SeqCst),
-            went_back,
-        };
         let mut last = self
             .last_kept
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        let epoch = self.epoch.load(Ordering::SeqCst);
+        let seen = Seen {
+            epoch,
+            changes: self.seen.load(Ordering::SeqCst),
+            went_back: went_back || last.went_back && last.epoch == epoch,
+        };
         if *last != seen {
             self.kept.write(&seen)?;
             *last = seen;
@@ -279,12 +310,24 @@ impl Server {
         Ok(())
     }
 
-    fn gone_back(&self, what: &str) -> StoreError {
-        if !self.moved()
-            && let Err(error) = self.keep(true)
-        {
+    /// Keeps that the store went back, here for the next start and there for the other gateways:
+    /// they may not have seen what is missing.
+    async fn note_gone_back(&self) {
+        if let Err(error) = self.keep(true) {
             tracing::error!(%error, "that the store went back is not kept: do not restart before it is looked at");
         }
+        let mark = sqlx::query(MARK)
+            .bind(&self.origin)
+            .bind(self.epoch.load(Ordering::SeqCst));
+        let marked = tokio::time::timeout(LOOK, mark.execute(&self.writer)).await;
+        if !matches!(marked, Ok(Ok(_))) {
+            tracing::error!(
+                "that the store went back is not told to the other gateways: restart them"
+            );
+        }
+    }
+
+    fn gone_back(&self, what: &str) -> StoreError {
         StoreError::GoneBack {
             server: self.name.clone(),
             what: what.to_owned(),
@@ -295,6 +338,7 @@ impl Server {
         if let Err(error) = self.keep(false) {
             tracing::warn!(%error, "how far the store was seen is not kept");
         }
+        self.followers.close().await;
         self.readers.close().await;
         self.writer.close().await;
         if let Some(claim) = self.claimed.lock().await.take() {
@@ -311,6 +355,14 @@ async fn history(pool: &PgPool) -> Result<History, StoreError> {
         epoch,
         origin,
     })
+}
+
+/// Whether a connection still is one.
+async fn alive(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    match tokio::time::timeout(PING, connection.ping()).await {
+        Ok(answer) => answer,
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
+    }
 }
 
 /// The server's answer, in time.

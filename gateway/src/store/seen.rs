@@ -61,7 +61,8 @@ impl SeenFile {
             file.sync_data()?;
             std::fs::rename(&aside, &self.0)
         };
-        write().map_err(|error| StoreError::file(&self.0, error))
+        write().map_err(|error| StoreError::file(&self.0, error))?;
+        super::file::sync_parent(&self.0)
     }
 }
 

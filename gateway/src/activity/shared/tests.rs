@@ -13,9 +13,10 @@ use jiff::{Timestamp, ToSpan as _};
 use secrecy::SecretString;
 use vaultgate_arm::Class;
 
+use super::super::ring::Moment;
 use super::super::tests::{event, start};
 use super::super::{Activity, ActivityView};
-use super::BEHIND;
+use super::{BEHIND, Entry, How, MOST_WAITING};
 use crate::config::limits::Limits;
 use crate::store::{Store, scratch, sql};
 
@@ -201,4 +202,29 @@ async fn what_nobody_settles_counts_as_done_after_a_day() {
         ),
         (0, 1)
     );
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_long_log_that_is_replayed_leaves_no_budget_unspent() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = server(&folder).await;
+    let gateway = Gateway::start(&url, "a", 0).await;
+    let shared = gateway.activity.shared.as_ref().unwrap();
+    let tell = |class| {
+        let event = event("anyone", class, "v1");
+        shared.tell(Entry::counted(
+            How::Allowed,
+            Moment::of(start()),
+            event,
+            None,
+        ));
+    };
+    for _ in 0..=MOST_WAITING {
+        tell(Class::Read);
+    }
+    assert_eq!(shared.waiting().len(), MOST_WAITING);
+    tell(Class::Delete);
+    shared.waiting().drain(..MOST_WAITING);
+    assert_eq!(day(&gateway.deletes().await), 1);
 }

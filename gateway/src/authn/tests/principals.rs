@@ -109,6 +109,16 @@ async fn an_actor_chain_is_believed_or_refused_never_dropped() {
         actors,
         [actor(ISSUER, "agent"), actor("https://x.example", "tool")]
     );
+    // A row that knows the person has not looked at who acts; one that knows the application has.
+    for (row, kind) in [
+        ("subject = \"alice\"", PrincipalKind::Unknown),
+        ("id = \"agent\"", PrincipalKind::Human),
+    ] {
+        let rows = format!("asserts_actors = true\n[[app]]\n{row}\nkind = \"human\"");
+        let world = World::of(&[generic(ISSUER, &rows)]);
+        let acted = token(json!({"sub": "alice", "act": {"sub": "agent"}}));
+        assert_eq!(principal(&world, &acted).await.kind, kind);
+    }
     let mut deep = json!({"sub": "x"});
     for _ in 0..20 {
         deep = json!({"sub": "x", "act": deep});

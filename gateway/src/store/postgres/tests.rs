@@ -119,6 +119,7 @@ async fn a_store_that_went_back_takes_no_change() {
     let folder = tempfile::tempdir().unwrap();
     let url = address(&folder).await;
     let store = connect(&folder, &url, "a").await.unwrap();
+    let other = connect(&folder, &url, "b").await.unwrap();
     for _ in 0..5 {
         store.probe(Timestamp::UNIX_EPOCH).await.unwrap();
     }
@@ -130,7 +131,17 @@ async fn a_store_that_went_back_takes_no_change() {
     assert!(matches!(store.begin().await, Err(StoreError::Lost { .. })));
     let read = store.all(sql("SELECT content FROM incident")).await;
     assert!(matches!(read, Err(StoreError::Lost { .. })));
-    // A restart does not forget it, although what the server says fits itself.
+    // Those who did not see what is missing are told, and so are those who start.
+    let told = other.begin().await.err();
+    assert!(
+        matches!(told, Some(StoreError::GoneBack { .. })),
+        "{told:?}"
+    );
+    let late = connect(&folder, &url, "c").await.unwrap();
+    assert!(late.moved());
+    // A restart does not forget it, although what the server says fits itself, and others have
+    // gone on with it since.
+    raw(&url, "UPDATE history SET changes = changes + 100").await;
     store.close().await;
     drop(store);
     let again = connect(&folder, &url, "a").await.unwrap();
@@ -141,6 +152,47 @@ async fn a_store_that_went_back_takes_no_change() {
     drop(again);
     // It was seen to, for those as well who saw it go back and start later.
     assert!(!connect(&folder, &url, "a").await.unwrap().moved());
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn a_disk_that_takes_no_note_of_the_server_stops_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = address(&folder).await;
+    let store = connect(&folder, &url, "a").await.unwrap();
+    // Where the note is written aside first.
+    std::fs::create_dir(folder.path().join("a/store.new")).unwrap();
+    store.probe(Timestamp::UNIX_EPOCH).await.unwrap();
+    store.check().await.unwrap();
+    assert!(store.healthy());
+    // What is known in memory still guards.
+    raw(&url, "UPDATE history SET changes = changes - 1").await;
+    assert!(store.check().await.is_err());
+}
+
+#[tokio::test]
+#[ignore = "needs PostgreSQL"]
+async fn who_is_stopped_is_known_however_many_ask() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = address(&folder).await;
+    let store = connect(&folder, &url, "a").await.unwrap();
+    // As many as there are connections for readers, and as long as a look may take.
+    let slow = || store.all(sql("SELECT pg_sleep(4) IS NULL AS slept"));
+    let asked = async { tokio::join!(slow(), slow(), slow(), slow(), slow()) };
+    let looked = async {
+        for _ in 0..10 {
+            store.check().await.unwrap();
+            store
+                .heed(sql("SELECT content FROM incident"))
+                .await
+                .unwrap();
+        }
+    };
+    tokio::select! {
+        biased;
+        _ = asked => unreachable!("those who follow waited behind those who ask"),
+        () = looked => {}
+    }
 }
 
 #[tokio::test]
