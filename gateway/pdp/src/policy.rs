@@ -117,8 +117,8 @@ impl Policy {
     }
 
     fn decide_within(&self, input: &Value, limit: Duration) -> Decision {
-        // The engine's limit is of wall time. A thread that was not given a processor
-        // has not judged too long: it judges again, a few times at most, and each time
+        // The engine's limit is of wall time. A thread that was not given a processor for
+        // all of it has not judged too long: it judges again, a few times at most, and each time
         // with more patience for the machine; never for the policy.
         let mut patience = limit;
         for _ in 1..ATTEMPTS {
@@ -130,7 +130,7 @@ impl Policy {
                 .fault
                 .as_ref()
                 .is_some_and(|fault| fault.code == FaultCode::PolicyTimeout);
-            if !timed_out || took >= limit / 2 {
+            if !timed_out || took >= limit / 10 * 9 {
                 return decision;
             }
             patience = patience.saturating_mul(MORE);
