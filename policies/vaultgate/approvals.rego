@@ -2,26 +2,47 @@ package vaultgate
 
 import rego.v1
 
-# What two other people have to agree to: whatever makes backups fewer or weaker, hands
+# What other people have to agree to, by class: whatever makes backups fewer or weaker, hands
 # out what works without the gateway, or changes who must agree.
-approved_classes := {"weaken", "delete", "guard", "disclose", "move"}
 
 default obligations := []
 
 # METADATA
-# title: Two people approve
+# title: Others approve
 # description: |
-#   An approval is for one exact request, is given by two people other than the one who
-#   asks, within four hours, and is used once.
+#   An approval is for one exact request, is given by people other than the one who asks, in
+#   time, and is used once. `settings.approvals` says how many, for how long, and how long they
+#   have to think better of it.
 # custom:
-#   control: [SOC2 CC6.1, SOC2 CC6.3, ISO27001 A.5.3, ISO27001 A.8.2]
+#   code: approval
+#   severity: high
+#   control: [SOC2 CC6.1, SOC2 CC6.3, ISO27001 A.5.3, ISO27001 A.8.2, NIST AC-3(2), NIST CP-9(7), MCSB PA-7]
+#   remediation: Have it approved, and repeat the request with the approval's id.
 obligations := [{
 	"type": "approval",
-	"quorum": 2,
-	"from": ["group:backup-approvers", "role:backup.approver"],
-	"ttl": "4h",
-	"cooling_off": "0s",
+	"quorum": terms.quorum,
+	"from": data.vaultgate.settings.approvers,
+	"ttl": terms.ttl,
+	"cooling_off": terms.cooling_off,
 }] if {
-	input.operation.class in approved_classes
+	terms := data.vaultgate.settings.approvals[input.operation.class]
 	allow
+}
+
+# METADATA
+# title: Nobody said who approves
+# description: A class that others must approve, of which the settings do not say how.
+# custom:
+#   code: approval-unsettled
+#   severity: critical
+#   control: [SOC2 CC6.3, ISO27001 A.5.3, NIST AC-3(2), MCSB PA-7]
+#   remediation: Say in `settings.approvals` how this class is approved.
+deny_change contains {
+	"code": "approval-unsettled",
+	"message": sprintf("`settings.approvals` does not say how operations of class `%s` are approved", [input.operation.class]),
+	"control": ["SOC2 CC6.3", "ISO27001 A.5.3", "NIST AC-3(2)", "MCSB PA-7"],
+	"rule": "data.vaultgate.deny_change",
+} if {
+	input.operation.class in {"weaken", "delete", "guard", "disclose", "move"}
+	not data.vaultgate.settings.approvals[input.operation.class].quorum >= 1
 }

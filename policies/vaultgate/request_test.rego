@@ -39,6 +39,24 @@ flow := principal("flow", ["backup.flow"])
 
 stranger := principal("human", [])
 
+custodian := principal("human", ["backup.custodian"])
+
+none := {"1h": 0, "24h": 0, "30d": 0}
+
+# Nobody did anything yet.
+nothing := object.union(
+	{class: none | some class in classes},
+	{
+		"vaults": {"1h": 0, "24h": 0}, "denied": {"1h": 0, "24h": 0}, "first_in_90d": true,
+		"refused": {}, "items_weakened": {"30d": 0}, "retention_days_removed": {"30d": 0},
+	},
+)
+
+idle := {
+	"principal": nothing, "agent": null, "person": null, "vault": nothing,
+	"estate": {"delete_24h": 0, "delete_share_24h": 0},
+}
+
 # A request that only its principal, class and resource make interesting.
 request(who, class, id) := {
 	"schema": "vaultgate.input/1", "now": "2026-11-23T03:00:00.000Z",
@@ -55,10 +73,10 @@ request(who, class, id) := {
 	},
 	"request": {"body": null, "before": null, "delta": {}, "restore": null},
 	"facts": {
-		"vault": {"status": "ok"}, "item": {"status": "unavailable"},
+		"vault": {"status": "ok", "soft_delete": "AlwaysON"}, "item": {"status": "unavailable"},
 		"estate": {"status": "unavailable"},
 	},
-	"activity": {}, "flow": null, "approval": null, "preflight": false,
+	"activity": idle, "flow": null, "approval": null, "incident": null, "preflight": false,
 	"claimed": {}, "transport": {"remote": "192.0.2.1", "tls": "1.3", "http": "2"},
 }
 
@@ -73,6 +91,12 @@ restore_with(who, kind, target, body) := object.union(
 	restore(who, kind, target, []),
 	{"request": {"body": body}},
 )
+
+# A request of a custodian, with some of its members replaced.
+custody(class, members) := object.union(request(custodian, class, item), members)
+
+# Counts of one subject, with some replaced.
+counts(members) := object.union(nothing, members)
 
 # The codes of a decision's denials.
 codes(decision) := {reason.code | some reason in decision.deny}

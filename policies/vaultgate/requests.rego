@@ -12,14 +12,15 @@ import rego.v1
 # custom:
 #   code: body-unknown
 #   severity: high
-#   control: [SOC2 CC6.1, ISO27001 A.8.26]
+#   control: [SOC2 CC6.1, ISO27001 A.8.26, NIST SI-10, MCSB PA-7]
+#   remediation: Leave the members out, or update the gateway.
 deny_change contains {
 	"code": "body-unknown",
 	"message": sprintf(
 		"the body holds members that are not known here (%s); leave them out, or use a version of the gateway that knows them",
 		[concat(", ", input.operation.body_unknown)],
 	),
-	"control": ["SOC2 CC6.1", "ISO27001 A.8.26"],
+	"control": ["SOC2 CC6.1", "ISO27001 A.8.26", "NIST SI-10", "MCSB PA-7"],
 	"rule": "data.vaultgate.deny_change",
 } if {
 	count(input.operation.body_unknown) > 0
@@ -33,11 +34,12 @@ deny_change contains {
 # custom:
 #   code: facts-unavailable
 #   severity: high
-#   control: [SOC2 CC7.2, ISO27001 A.8.13]
+#   control: [SOC2 CC7.2, ISO27001 A.8.13, NIST AC-3, MCSB BR-2]
+#   remediation: Try again in a minute; if it stays, look at `vaultgate doctor`.
 deny_change contains {
 	"code": "facts-unavailable",
 	"message": "the state of the vault could not be read from Azure just now, and this change depends on it; try again in a minute",
-	"control": ["SOC2 CC7.2", "ISO27001 A.8.13"],
+	"control": ["SOC2 CC7.2", "ISO27001 A.8.13", "NIST AC-3", "MCSB BR-2"],
 	"rule": "data.vaultgate.deny_change",
 } if {
 	not input.operation.class in {"read", "validate", "snapshot", "restore"}

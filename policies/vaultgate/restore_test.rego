@@ -54,7 +54,7 @@ test_restore_target_not_listed_denies_foreign_targets if {
 test_restore_target_not_listed_denies_what_is_not_in_place if {
 	through := object.union(original, {"storage_account": testing.foreign_account})
 	codes(testing.restore(testing.operator, "original", through, [])) == {"restore-target-not-listed"}
-	codes(testing.restore(testing.operator, "original", original, ["region"])) == {"restore-target-not-listed"}
+	codes(testing.restore(testing.operator, "original", original, ["region"])) == {"restore-target-not-listed", "restore-region-not-listed"}
 	codes(testing.request(testing.operator, "restore", testing.item)) == {"restore-target-not-listed"}
 	every kind in ["unknown", "files", "cross-region", "Original", null] {
 		codes(testing.restore(testing.operator, kind, original, [])) == {"restore-target-not-listed"}
@@ -97,21 +97,24 @@ test_agent_restore_needs_human_denies if {
 	every kind in ["agent", "unknown"] {
 		"agent-restore-needs-human" in codes(in_place(testing.principal(kind, ["backup.operator"])))
 	}
-	through := object.union(testing.operator, {"actors": [{"issuer": "https://idp.example", "subject": "bot"}]})
+	bot := {"person": "p-1", "actors": [{"issuer": "https://idp.example", "subject": "bot"}]}
+	through := object.union(testing.operator, bot)
 	codes(in_place(through)) == {"agent-restore-needs-human"}
 }
 
 test_agent_restore_needs_human_spares_the_application_one_signed_in_with if {
 	cli := {"app": "cli", "actors": [{"issuer": testing.operator.issuer, "subject": "cli"}]}
 	codes(in_place(object.union(testing.operator, cli))) == set()
-	elsewhere := {"app": "cli", "actors": [{"issuer": "https://other.example", "subject": "cli"}]}
+	elsewhere := {"person": "p-1", "app": "cli", "actors": [{"issuer": "https://other.example", "subject": "cli"}]}
 	codes(in_place(object.union(testing.operator, elsewhere))) == {"agent-restore-needs-human"}
 }
 
 test_agent_restore_needs_human_spares_people_services_and_flows if {
-	every kind in ["human", "workload", "flow"] {
+	every kind in ["human", "workload"] {
 		codes(in_place(testing.principal(kind, ["backup.operator"]))) == set()
 	}
+	covered := {"flow": {"name": "drill", "definition_digest": "x", "covers": true}}
+	codes(object.union(in_place(testing.principal("flow", ["backup.operator"])), covered)) == set()
 }
 
 test_restores_go_on_without_facts if {
@@ -134,5 +137,101 @@ test_only_ascii_letters_have_two_cases if {
 		asked := testing.restore(testing.operator, "alternate", target, [])
 		decision := data.vaultgate.decision with input as asked with data.vaultgate.landing as landing
 		testing.codes(decision) == codes_of
+	}
+}
+
+restored(who, day) := object.union(
+	in_place(testing.operator),
+	{"activity": {who: testing.counts({"restore": {"1h": 0, "24h": day, "30d": day}})}},
+)
+
+test_restore_budget_denies if {
+	every who in ["principal", "person"] {
+		codes(restored(who, 20)) == {"restore-budget"}
+	}
+}
+
+test_restore_budget_spares_what_is_within_and_incidents if {
+	codes(restored("principal", 19)) == set()
+	codes(object.union(restored("principal", 99), {"incident": {"restore_fast_path": true}})) == set()
+	codes(object.union(restored("principal", 99), {"incident": {"break_glass": {"id": "1"}}})) == set()
+}
+
+abroad(region) := testing.restore(
+	testing.operator, "cross-region",
+	{"storage_account": testing.staging_account, "region": region}, ["region"],
+)
+
+test_restore_region_not_listed_denies if {
+	every region in ["eastasia", "", null] {
+		codes(abroad(region)) == {"restore-region-not-listed"}
+	}
+}
+
+test_restore_region_not_listed_spares if {
+	codes(abroad("NorthEurope")) == set()
+	codes(in_place(testing.operator)) == set()
+}
+
+identity := concat("", [testing.prod, "/resourceGroups/rg1/providers/Microsoft.ManagedIdentity/userAssignedIdentities/u1"])
+
+test_restore_identity_not_listed_denies if {
+	every body in [{"identityInfo": {"managedIdentityResourceId": identity}}, {"a": [upper(identity)]}] {
+		codes(testing.restore_with(testing.operator, "original", original, body)) == {"restore-identity-not-listed"}
+	}
+}
+
+test_restore_identity_not_listed_spares if {
+	landing := object.union(data.vaultgate.landing, {"identities": [identity]})
+	asked := testing.restore_with(testing.operator, "original", original, {"id": upper(identity)})
+	decision := data.vaultgate.decision with input as asked with data.vaultgate.landing as landing
+	testing.codes(decision) == set()
+}
+
+network(group) := concat("", [testing.prod, "/resourceGroups/", group, "/providers/Microsoft.Network/virtualNetworks/n1"])
+
+test_restore_network_not_listed_denies if {
+	codes(testing.restore_with(testing.operator, "original", original, {"n": network("rg2")})) == {"restore-network-not-listed"}
+}
+
+test_restore_network_not_listed_spares if {
+	codes(testing.restore_with(testing.operator, "original", original, {"n": network("RG1")})) == set()
+	there := concat("", [testing.staging, "/resourceGroups/landing/providers/Microsoft.Network/virtualNetworks/n1"])
+	codes(testing.restore_with(testing.operator, "original", original, {"n": there})) == set()
+	landing := object.union(data.vaultgate.landing, {"networks": [network("rg2")]})
+	asked := testing.restore_with(testing.operator, "original", original, {"n": network("rg2")})
+	decision := data.vaultgate.decision with input as asked with data.vaultgate.landing as landing
+	testing.codes(decision) == set()
+}
+
+disclosed(who, day) := testing.custody(
+	"disclose",
+	{"activity": {who: testing.counts({"disclose": {"1h": 0, "24h": day, "30d": day}})}},
+)
+
+test_disclose_budget_denies if {
+	every who in ["principal", "person", "agent"] {
+		codes(disclosed(who, 5)) == {"disclose-budget"}
+	}
+}
+
+test_disclose_budget_spares if {
+	codes(disclosed("principal", 4)) == set()
+	codes(object.union(disclosed("principal", 9), {"operation": {"class": "configure"}})) == set()
+}
+
+test_target_not_listed_denies if {
+	every class in ["disclose", "move"] {
+		every body in [{"to": testing.foreign_account}, {"to": "https://evil.example/x"}] {
+			codes(testing.custody(class, {"request": {"body": body}})) == {"target-not-listed"}
+		}
+	}
+}
+
+test_target_not_listed_spares if {
+	every class in ["disclose", "move"] {
+		every body in [null, {"to": testing.item}, {"to": testing.staging_account}, {"u": "https://stagingsa.blob.core.windows.net/c"}] {
+			codes(testing.custody(class, {"request": {"body": body}})) == set()
+		}
 	}
 }

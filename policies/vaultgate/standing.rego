@@ -18,11 +18,12 @@ deny contains reason if {
 # custom:
 #   code: no-role
 #   severity: low
-#   control: [SOC2 CC6.1, ISO27001 A.5.15]
+#   control: [SOC2 CC6.1, ISO27001 A.5.15, NIST AC-3, MCSB PA-7]
+#   remediation: Bind a role in `bindings`.
 deny_ungranted contains {
 	"code": "no-role",
 	"message": "you have no role here; ask the owners of the policy to bind one of your roles or groups in `bindings`",
-	"control": ["SOC2 CC6.1", "ISO27001 A.5.15"],
+	"control": ["SOC2 CC6.1", "ISO27001 A.5.15", "NIST AC-3", "MCSB PA-7"],
 	"rule": "data.vaultgate.deny_ungranted",
 } if {
 	count(bound) == 0
@@ -34,14 +35,15 @@ deny_ungranted contains {
 # custom:
 #   code: class-not-granted
 #   severity: medium
-#   control: [SOC2 CC6.1, SOC2 CC6.3, ISO27001 A.5.15]
+#   control: [SOC2 CC6.1, SOC2 CC6.3, ISO27001 A.5.15, NIST AC-6, MCSB PA-7]
+#   remediation: Bind a role that may, in `bindings`.
 deny_ungranted contains {
 	"code": "class-not-granted",
 	"message": sprintf(
 		"none of your roles (%s) may do operations of class `%s`; ask for a role that may",
 		[concat(", ", sort({binding.role | some binding in bound})), input.operation.class],
 	),
-	"control": ["SOC2 CC6.1", "SOC2 CC6.3", "ISO27001 A.5.15"],
+	"control": ["SOC2 CC6.1", "SOC2 CC6.3", "ISO27001 A.5.15", "NIST AC-6", "MCSB PA-7"],
 	"rule": "data.vaultgate.deny_ungranted",
 } if {
 	count(bound) > 0
@@ -54,14 +56,15 @@ deny_ungranted contains {
 # custom:
 #   code: scope-not-bound
 #   severity: medium
-#   control: [SOC2 CC6.1, SOC2 CC6.3, ISO27001 A.8.3]
+#   control: [SOC2 CC6.1, SOC2 CC6.3, ISO27001 A.8.3, NIST AC-6, MCSB PA-7]
+#   remediation: Bind the role at this resource or above it.
 deny_ungranted contains {
 	"code": "scope-not-bound",
 	"message": sprintf(
 		"your roles may do this, but not on `%s`; ask for a binding whose scope is that resource, its resource group or its subscription",
 		[input.resource.id],
 	),
-	"control": ["SOC2 CC6.1", "SOC2 CC6.3", "ISO27001 A.8.3"],
+	"control": ["SOC2 CC6.1", "SOC2 CC6.3", "ISO27001 A.8.3", "NIST AC-6", "MCSB PA-7"],
 	"rule": "data.vaultgate.deny_ungranted",
 } if {
 	count(able) > 0
@@ -75,34 +78,15 @@ deny_ungranted contains {
 # custom:
 #   code: unknown-kind
 #   severity: high
-#   control: [SOC2 CC6.1, ISO27001 A.5.16]
+#   control: [SOC2 CC6.1, ISO27001 A.5.16, NIST IA-8, MCSB IM-1]
+#   remediation: List the application in `app` of its issuer, in the configuration of the gateway.
 deny_change contains {
 	"code": "unknown-kind",
 	"message": "it is not known what stands behind this token, so it may only read; list its issuer and app in the gateway's configuration",
-	"control": ["SOC2 CC6.1", "ISO27001 A.5.16"],
+	"control": ["SOC2 CC6.1", "ISO27001 A.5.16", "NIST IA-8", "MCSB IM-1"],
 	"rule": "data.vaultgate.deny_change",
 } if {
 	not input.principal.kind in {"human", "workload", "agent", "flow"}
-}
-
-# METADATA
-# title: Flow not covered
-# description: The reviewed definition of the flow does not contain this request.
-# custom:
-#   code: flow-not-covered
-#   severity: high
-#   control: [SOC2 CC8.1, ISO27001 A.8.32]
-deny_change contains {
-	"code": "flow-not-covered",
-	"message": sprintf(
-		"the reviewed definition of the flow `%s` does not contain this request; have the definition reviewed with it",
-		[input.flow.name],
-	),
-	"control": ["SOC2 CC8.1", "ISO27001 A.8.32"],
-	"rule": "data.vaultgate.deny_change",
-} if {
-	input.flow != null
-	not input.flow.covers == true
 }
 
 # METADATA

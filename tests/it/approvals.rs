@@ -19,7 +19,9 @@ use vaultgate_sim::{CONSOLE_AUDIENCE, Issuer, TokenRequest};
 use crate::harness::people::{
     APPROVALS, approve_by_two, asked, at_console, console, say, second_reviewer,
 };
-use crate::harness::{Answer, Client, PATIENCE, Setup, VERSION, World, item, repository};
+use crate::harness::{
+    Answer, Client, PATIENCE, Setup, VERSION, World, copy_folder, item, repository,
+};
 
 async fn world() -> World {
     World::with(Setup::default().with_console()).await
@@ -28,7 +30,7 @@ async fn world() -> World {
 /// A world whose policy is the shipped one with a few words replaced.
 async fn world_with(replace: &[(&str, &str)]) -> (World, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
-    copy(&repository().join("policies"), folder.path());
+    copy_folder(&repository().join("policies"), folder.path());
     rewrite(folder.path(), replace);
     let setup = Setup {
         policies: Some(folder.path().to_owned()),
@@ -37,32 +39,14 @@ async fn world_with(replace: &[(&str, &str)]) -> (World, tempfile::TempDir) {
     (World::with(setup.with_console()).await, folder)
 }
 
-fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let there = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            std::fs::create_dir_all(&there).unwrap();
-            copy(&entry.path(), &there);
-        } else {
-            std::fs::copy(entry.path(), &there).unwrap();
-        }
-    }
-}
-
 fn rewrite(policies: &Path, replace: &[(&str, &str)]) {
-    let path = policies.join("vaultgate/approvals.rego");
+    let path = policies.join("vaultgate/settings/data.json");
     let mut text = std::fs::read_to_string(&path).unwrap();
     for (from, to) in replace {
         assert!(text.contains(from), "`{from}` is not in the policy");
         text = text.replace(from, to);
     }
     std::fs::write(&path, text).unwrap();
-    // Its tests are of the policy as it ships.
-    let tests = policies.join("vaultgate/approvals_test.rego");
-    if tests.is_file() {
-        std::fs::remove_file(tests).unwrap();
-    }
 }
 
 fn delete_of(vm: &str) -> String {

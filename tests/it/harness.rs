@@ -31,6 +31,20 @@ pub(crate) fn item(vm: &str) -> String {
     )
 }
 
+/// Copies a folder with all that is in it.
+pub(crate) fn copy_folder(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let there = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            std::fs::create_dir_all(&there).unwrap();
+            copy_folder(&entry.path(), &there);
+        } else {
+            std::fs::copy(entry.path(), &there).unwrap();
+        }
+    }
+}
+
 /// The repository.
 pub(crate) fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))

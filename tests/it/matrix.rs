@@ -1,7 +1,7 @@
 //! The decision matrix: every operation of the catalogue, asked by every persona.
 //!
 //! `tests/golden/decisions.csv` is written and reviewed by hand; nothing writes it. A
-//! cell holds `allow`, or the codes that the refusal gives. An operation without a row
+//! cell holds `allow`, `approval` where others have to agree, or the codes that the refusal gives. An operation without a row
 //! fails the test, and so does a row without an operation.
 
 #![expect(
@@ -19,7 +19,15 @@ use vaultgate_arm::catalogue::{OperationSpec, operations};
 
 use crate::harness::{Client, Setup, World, repository};
 
-const PERSONAS: [&str; 6] = ["operator", "reader", "agent", "flow", "soc", "stranger"];
+const PERSONAS: [&str; 7] = [
+    "operator",
+    "reader",
+    "agent",
+    "flow",
+    "soc",
+    "stranger",
+    "custodian",
+];
 /// What stands in a template's place; anything else stands as `x1`.
 const PLACES: [(&str, &str); 16] = [
     ("subscription", vaultgate_sim::PROD),
@@ -98,6 +106,7 @@ async fn ask(client: &Client, spec: &OperationSpec, body: Option<&Value>) -> (St
     codes.dedup();
     let cell = match told["allow"].as_bool() {
         Some(true) => "allow".to_owned(),
+        _ if told["obligations"][0]["type"] == "approval" => "approval".to_owned(),
         _ if codes.is_empty() => "not-granted".to_owned(),
         _ => codes.join("+"),
     };

@@ -11,18 +11,13 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use crate::harness::{PATIENCE, Setup, VAULT, VERSION, World, item, repository};
+use crate::harness::{PATIENCE, Setup, VAULT, VERSION, World, copy_folder, item, repository};
 
 /// A copy of the shipped bundle that a test may change.
 fn bundle(folder: &Path) -> PathBuf {
     let own = folder.join("policies");
-    std::fs::create_dir_all(own.join("vaultgate")).unwrap();
-    let shipped = repository().join("policies");
-    std::fs::copy(shipped.join(".manifest"), own.join(".manifest")).unwrap();
-    for entry in std::fs::read_dir(shipped.join("vaultgate")).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), own.join("vaultgate").join(entry.file_name())).unwrap();
-    }
+    std::fs::create_dir(&own).unwrap();
+    copy_folder(&repository().join("policies"), &own);
     own
 }
 

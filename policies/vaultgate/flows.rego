@@ -1,0 +1,62 @@
+package vaultgate
+
+import rego.v1
+
+# Flows do what their reviewed definition says, for the resources that it names, and nothing
+# else. Definitions stand in the bundle under `data.flows`, by name.
+
+# METADATA
+# title: Flow not covered
+# description: The reviewed definition of the flow does not contain this request.
+# custom:
+#   code: flow-not-covered
+#   severity: high
+#   control: [SOC2 CC8.1, ISO27001 A.8.32, NIST CM-3, MCSB BR-1]
+#   remediation: Have a definition reviewed that names this resource and operation.
+deny_change contains {
+	"code": "flow-not-covered",
+	"message": sprintf(
+		"the reviewed definition of the flow `%s` does not contain this request; have the definition reviewed with it",
+		[input.flow.name],
+	),
+	"control": ["SOC2 CC8.1", "ISO27001 A.8.32", "NIST CM-3", "MCSB BR-1"],
+	"rule": "data.vaultgate.deny_change",
+} if {
+	input.flow != null
+	not flow_covered
+}
+
+flow_covered if input.flow.covers == true
+
+# The definition names the operation, and the resource or something above it, and its hours
+# are now.
+flow_covered if {
+	definition := data.flows[input.flow.name]
+	some operation in definition.operations
+	lower(operation) == lower(input.operation.name)
+	listed_in(definition.resources, input.resource.id)
+	in_hours(definition)
+}
+
+in_hours(definition) if not definition.hours
+
+in_hours(definition) if open_now(definition.hours)
+
+# METADATA
+# title: A flow without a name
+# description: What signs in as a flow and names none has no reviewed definition.
+# custom:
+#   code: flow-unnamed
+#   severity: high
+#   control: [SOC2 CC8.1, ISO27001 A.8.32, NIST CM-3, MCSB BR-1]
+#   remediation: Have the issuer name the flow in the claim that `claims.flow` says.
+deny_change contains {
+	"code": "flow-unnamed",
+	"message": "this flow names no reviewed definition, so it may do no more than back up; have its issuer name it",
+	"control": ["SOC2 CC8.1", "ISO27001 A.8.32", "NIST CM-3", "MCSB BR-1"],
+	"rule": "data.vaultgate.deny_change",
+} if {
+	input.principal.kind == "flow"
+	input.flow == null
+	input.operation.class != "snapshot"
+}
