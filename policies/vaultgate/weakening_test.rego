@@ -20,31 +20,34 @@ named(name) := testing.custody("weaken", {"operation": {"name": concat("", ["Mic
 
 cut(days) := {"request": {"delta": {"retention_days": 0 - days}}}
 
-cases := {
-	"soft-delete-lowered": "properties.softDeleteFeatureState",
-	"immutability-lowered": "properties.securitySettings.immutabilitySettings.state",
-	"guard-unmapped": "properties.securitySettings.multiUserAuthorization",
-	"redundancy-lowered": "properties.storageModelType",
-	"encryption-changed": "properties.encryption",
-	"vault-exposed": "properties.publicNetworkAccess",
-}
+# Refused as it is, and let through where the settings list it.
+refuses(code, path) if codes(lowered(path)) == {code}
 
-protection := {
-	"soft-delete-lowered": "soft-delete", "immutability-lowered": "immutability", "guard-unmapped": "guard",
-	"redundancy-lowered": "redundancy", "encryption-changed": "encryption", "vault-exposed": "exposure",
-}
+spares(protection, path) if codes_with(lowered(path), {"weaken": {"allowed": [protection]}}) == set()
 
-test_what_protects_a_vault_denies_when_lowered if {
-	every code, path in cases {
-		codes(lowered(path)) == {code}
-	}
-}
+test_soft_delete_lowered_denies if refuses("soft-delete-lowered", "properties.softDeleteFeatureState")
 
-test_what_protects_a_vault_spares_what_is_listed if {
-	every code, path in cases {
-		codes_with(lowered(path), {"weaken": {"allowed": [protection[code]]}}) == set()
-	}
-}
+test_soft_delete_lowered_spares if spares("soft-delete", "properties.softDeleteFeatureState")
+
+test_immutability_lowered_denies if refuses("immutability-lowered", "properties.securitySettings.immutabilitySettings.state")
+
+test_immutability_lowered_spares if spares("immutability", "properties.securitySettings.immutabilitySettings.state")
+
+test_guard_unmapped_denies if refuses("guard-unmapped", "properties.securitySettings.multiUserAuthorization")
+
+test_guard_unmapped_spares if spares("guard", "properties.securitySettings.multiUserAuthorization")
+
+test_redundancy_lowered_denies if refuses("redundancy-lowered", "properties.storageModelType")
+
+test_redundancy_lowered_spares if spares("redundancy", "properties.storageModelType")
+
+test_encryption_changed_denies if refuses("encryption-changed", "properties.encryption")
+
+test_encryption_changed_spares if spares("encryption", "properties.encryption")
+
+test_vault_exposed_denies if refuses("vault-exposed", "properties.publicNetworkAccess")
+
+test_vault_exposed_spares if spares("exposure", "properties.publicNetworkAccess")
 
 test_every_form_of_soft_delete_is_one if {
 	every path, name in data.vaultgate.protections {

@@ -8,12 +8,12 @@ reads, backups and denials are refused first, with 503; restores go on in the se
 in the one that was prepared for them, `log.emergency_bytes`; `/readyz` says why. When that is
 full too, everything is refused and nothing is forwarded. Once space is freed the gateway goes
 on by itself: nobody restarts it or edits a file, and a restart finds everything well. No record
-is missing at any time. (Approvals, for which the emergency segment is meant as well, do not
-exist yet.)
+is missing at any time.
 """
 
 import argparse
 import contextlib
+import json
 import os
 import pathlib
 import shutil
@@ -27,7 +27,7 @@ sys.path.insert(0, str(HERE.parent / "clients"))
 
 from receipts import Receipts, hold, there, verified  # noqa: E402
 from traffic import Clients, backup, denied, points, read, restore  # noqa: E402
-from world import UNLIMITED, World, run, until  # noqa: E402
+from world import REPOSITORY, UNLIMITED, World, run, until  # noqa: E402
 
 SIZE = 24 << 20
 SMALL = ('[log]\n', '[log]\nsegment_bytes = 1048576\nemergency_bytes = 262144\n')
@@ -65,12 +65,23 @@ class Full(unittest.TestCase):
         self.addCleanup(stack.close)
         self.disk = stack.enter_context(small_disk())
         self.world = stack.enter_context(World.start(
-            extra=UNLIMITED, replace=[SMALL, FAST, *replace], data=self.disk / "gateway"))
+            self.policies(), UNLIMITED, [SMALL, FAST, *replace], data=self.disk / "gateway"))
         self.anchor = self.world.env["VAULTGATE_ANCHOR"]
         self.receipts = Receipts()
         token = self.world.token("operator")
         self.point = points(self.world, token)[0]
         self.clients = Clients(self.world, self.receipts, self.point)
+
+    def policies(self):
+        """Those that ship, with restores that no budget ends: the disk is to end them."""
+        folder = pathlib.Path(tempfile.mkdtemp(prefix="vaultgate-policies-"))
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        copy = shutil.copytree(REPOSITORY / "policies", folder / "policies")
+        settings = copy / "vaultgate/settings/data.json"
+        values = json.loads(settings.read_text(encoding="utf-8"))
+        values["restore"]["day"] = 1 << 30
+        settings.write_text(json.dumps(values), encoding="utf-8")
+        return copy
 
     def fill(self):
         """Takes all the space that is left."""

@@ -35,7 +35,7 @@ const MAX_FILES: usize = 2_000;
 pub type BundleError = Rejected;
 
 /// The files of a bundle by path, as bytes.
-type Files = BTreeMap<String, Vec<u8>>;
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
 /// A loaded bundle.
 #[derive(Clone, Debug)]
@@ -118,7 +118,7 @@ impl Bundle {
         self.manifest.unused_roots(packages, &self.data)
     }
 
-    fn of(files: Files, problems: &mut Vec<Problem>) -> Bundle {
+    pub(crate) fn of(files: Files, problems: &mut Vec<Problem>) -> Bundle {
         let digest = digest_of(&files);
         let mut texts = BTreeMap::new();
         for (path, bytes) in files {

@@ -6,6 +6,7 @@
 //! nothing in here may ever turn a fault into a permit.
 
 mod admission;
+mod annotation;
 mod bundle;
 mod decision;
 mod engine;
@@ -30,6 +31,7 @@ mod fixture;
 mod policy_faults_deny;
 
 pub use admission::admit_and_probe;
+pub use annotation::Annotation;
 pub use bundle::{Bundle, BundleError};
 pub use decision::{Approval, Decision, Fault, FaultCode, Obligation, Period, Reason};
 pub use evaluator::{Evaluator, on_thread_with_stack};
