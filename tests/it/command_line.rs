@@ -25,6 +25,60 @@ fn the_shipped_policy_checks_and_passes_its_tests() {
     let tested = vaultgate(&["policy", "test", "policies"]);
     assert_eq!(tested.status.code(), Some(0), "{}", told(&tested));
     assert!(told(&tested).contains("PASS"), "{}", told(&tested));
+    let strict = vaultgate(&["policy", "check", "--strict", "policies"]);
+    assert_eq!(strict.status.code(), Some(0), "{}", told(&strict));
+    let covered = ["policy", "test", "policies", "--coverage", "--threshold"];
+    let enough = vaultgate(&[&covered[..], &["95"]].concat());
+    assert_eq!(enough.status.code(), Some(0), "{}", told(&enough));
+    let few = vaultgate(&[&covered[..], &["95", "--run", "approvals"]].concat());
+    assert_eq!(few.status.code(), Some(2), "{}", told(&few));
+    assert!(told(&few).contains("not 95 %"), "{}", told(&few));
+}
+
+/// A member that no input has is never met, and nobody would see it.
+#[test]
+fn a_misspelt_member_of_the_input_is_an_error_of_the_strict_check() {
+    let folder = tempfile::tempdir().unwrap();
+    crate::harness::copy_folder(&repository().join("policies"), folder.path());
+    let file = folder.path().join("vaultgate/agents.rego");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let wrong = text.replace("input.principal.person", "input.princpal.person");
+    assert_ne!(text, wrong);
+    std::fs::write(&file, wrong).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let plain = vaultgate(&["policy", "check", path]);
+    assert_eq!(plain.status.code(), Some(0), "{}", told(&plain));
+    let strict = vaultgate(&["policy", "check", "--strict", path]);
+    assert_eq!(strict.status.code(), Some(1), "{}", told(&strict));
+    for words in [
+        "vaultgate/agents.rego:",
+        "`input.princpal` is in no input",
+        "is `principal` meant?",
+    ] {
+        assert!(told(&strict).contains(words), "{}", told(&strict));
+    }
+}
+
+#[test]
+fn many_questions_are_answered_a_line_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("questions");
+    std::fs::write(
+        &file,
+        "{\"query\": \"input.x\", \"input\": {\"x\": 7}}\n{\"query\": \"input.y\", \"input\": {}}\n\
+         {\"query\": \"to_number(\\\"x\\\")\"}\n",
+    )
+    .unwrap();
+    let batch = ["policy", "eval", "--bundle", "policies", "--batch"];
+    let output = vaultgate(&[&batch[..], &[file.to_str().unwrap()]].concat());
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let lines = lines.lines().map(|line| serde_json::from_str(line).unwrap());
+    let lines: serde_json::Value = lines.collect::<Vec<serde_json::Value>>().into();
+    let value = lines.pointer("/0/result/0/expressions/0/value");
+    assert_eq!(value, Some(&serde_json::json!(7)), "{lines}");
+    assert_eq!(lines.pointer("/1"), Some(&serde_json::json!({})), "{lines}");
+    assert!(lines.pointer("/2/error").is_some(), "{lines}");
+    assert!(lines.pointer("/3").is_none(), "{lines}");
 }
 
 #[test]

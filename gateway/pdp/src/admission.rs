@@ -27,9 +27,11 @@ use crate::policy::Policy;
 use crate::problem::{Problem, Rejected, Severity, settle};
 use crate::stack;
 
+pub(crate) use builtins::is_builtin;
+pub(crate) use graph::Graph;
 #[cfg(test)]
 pub(crate) use probes::stranger;
-pub(crate) use syntax::{Module, modules};
+pub(crate) use syntax::{Cases, Module, Rule, line, member, modules};
 
 /// Reads, checks and probes the bundle in a folder: what the trial of a new
 /// bundle does in a process of its own.

@@ -22,6 +22,7 @@ mod rego_tests;
 mod replay;
 mod schema;
 mod stack;
+mod strict;
 mod strict_json;
 mod value;
 
@@ -43,9 +44,10 @@ pub use policy::Policy;
 pub use principal::{Actor, Binding, Principal, PrincipalKind};
 pub use problem::{Problem, Rejected, Severity};
 pub use query::{EvalError, eval};
-pub use rego_tests::{Outcome, TestReport, TestResult, test_bundle};
+pub use rego_tests::{Coverage, Outcome, TestReport, TestResult, test_bundle};
 pub use replay::replay;
 pub use schema::{DECISION_SCHEMA, INPUT_SCHEMA};
+pub use strict::strict;
 
 /// The engine and its version, as records name it: a decision is repeated only
 /// by the same engine.

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use clap::{Subcommand, ValueEnum};
 use vaultgate_pdp::{
-    Bundle, DECISION_SCHEMA, INPUT_SCHEMA, Limits, Policy, TestReport, admit_and_probe, test_bundle,
+    Bundle, DECISION_SCHEMA, INPUT_SCHEMA, Limits, Outcome, Policy, TestReport, admit_and_probe,
+    strict, test_bundle,
 };
 
 use super::{FAILED, complain, say};
@@ -22,12 +23,27 @@ pub(crate) enum Format {
     Json,
 }
 
+/// Form of the results of tests.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum TestFormat {
+    /// For people
+    Text,
+    /// For programs, as `opa test` has it
+    Json,
+    /// For build servers
+    Junit,
+}
+
 #[derive(Subcommand)]
 pub(crate) enum PolicyVerb {
     /// Report everything that keeps a bundle from being activated
     Check {
         /// Folder of the bundle
         dir: PathBuf,
+        /// Also report what a careful author would mend: what is unused, hides a name, is in
+        /// no input, or does not say what it is
+        #[arg(long, short = 'S')]
+        strict: bool,
     },
     /// Run the bundle's tests
     Test {
@@ -36,6 +52,20 @@ pub(crate) enum PolicyVerb {
         /// Only tests whose name contains this
         #[arg(long, value_name = "TEXT")]
         run: Option<String>,
+        /// Form of the report
+        #[arg(long, value_enum, default_value = "text")]
+        format: TestFormat,
+        /// Report which lines of the rules the tests reached, instead
+        #[arg(long)]
+        coverage: bool,
+        /// Lines of a hundred that must be reached
+        #[arg(long, value_name = "PERCENT", requires = "coverage")]
+        threshold: Option<f64>,
+    },
+    /// Print what the rules say of themselves: code, severity, controls, remediation
+    Inspect {
+        /// Folder of the bundle
+        dir: PathBuf,
         /// Form of the report
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
@@ -48,6 +78,10 @@ pub(crate) enum PolicyVerb {
         /// File with the input document
         #[arg(long, value_name = "FILE")]
         input: Option<PathBuf>,
+        /// File of questions, a line of JSON each: `{"query": …, "input": …}`; each gets a
+        /// line of its own
+        #[arg(long, value_name = "FILE", conflicts_with = "input")]
+        batch: Option<PathBuf>,
         /// The query
         #[arg(long, value_name = "Q", default_value = vaultgate_pdp::ENTRY_POINT)]
         query: String,
@@ -68,14 +102,34 @@ pub(crate) enum PolicyVerb {
 
 pub(crate) fn run(verb: PolicyVerb) -> anyhow::Result<u8> {
     match verb {
-        PolicyVerb::Check { dir } => check(&dir),
-        PolicyVerb::Test { dir, run, format } => test(&dir, run.as_deref(), format),
+        PolicyVerb::Check { dir, strict } => check(&dir, strict),
+        PolicyVerb::Test {
+            dir,
+            run,
+            format,
+            coverage,
+            threshold,
+        } => {
+            let report = match tested(&dir, run.as_deref())? {
+                Ok(report) => report,
+                Err(code) => return Ok(code),
+            };
+            match coverage {
+                true => covered(&report, threshold, format),
+                false => results(&report, format),
+            }
+        }
+        PolicyVerb::Inspect { dir, format } => inspect(&dir, format),
         PolicyVerb::Eval {
             bundle,
             input,
+            batch,
             query,
             format,
-        } => eval(&bundle, input.as_deref(), &query, format),
+        } => match batch {
+            Some(file) => eval_batch(&bundle, &file),
+            None => eval(&bundle, input.as_deref(), &query, format),
+        },
         PolicyVerb::Schema => {
             say(&format!(
                 "{{\"input\": {}, \"decision\": {}}}",
@@ -90,7 +144,7 @@ pub(crate) fn run(verb: PolicyVerb) -> anyhow::Result<u8> {
 
 /// The check runs in a process of its own, as an activation does: a bundle that
 /// ends its process is reported, not suffered.
-fn check(dir: &Path) -> anyhow::Result<u8> {
+fn check(dir: &Path, strictly: bool) -> anyhow::Result<u8> {
     let program = std::env::current_exe()?;
     let output = std::process::Command::new(program)
         .args(["policy", "trial"])
@@ -99,6 +153,16 @@ fn check(dir: &Path) -> anyhow::Result<u8> {
     match output.status.code() {
         Some(0) => {
             let bundle = Bundle::load(dir)?;
+            let found = match strictly {
+                true => strict(&bundle, &Limits::default()),
+                false => Vec::new(),
+            };
+            if !found.is_empty() {
+                found
+                    .iter()
+                    .for_each(|problem| complain(&problem.to_string()));
+                return Ok(FAILED);
+            }
             say(&format!(
                 "`{}` is good: revision {}, {}",
                 dir.display(),
@@ -150,25 +214,108 @@ fn trial(dir: &Path) -> anyhow::Result<u8> {
     }
 }
 
-fn test(dir: &Path, run: Option<&str>, format: Format) -> anyhow::Result<u8> {
+/// Runs the tests; the error is the exit code of a bundle whose tests cannot be run.
+fn tested(dir: &Path, run: Option<&str>) -> anyhow::Result<Result<TestReport, u8>> {
     let bundle = Bundle::load(dir)?;
     let began = Instant::now();
     let wanted = |name: &str| run.is_none_or(|part| name.contains(part));
     let clock = || began.elapsed();
-    let report: TestReport = match test_bundle(&bundle, &Limits::default(), &wanted, &clock) {
-        Ok(report) => report,
-        Err(rejected) => {
-            for problem in rejected.problems() {
-                complain(&problem.to_string());
-            }
-            return Ok(FAILED);
+    let report = test_bundle(&bundle, &Limits::default(), &wanted, &clock);
+    Ok(report.map_err(|rejected| {
+        for problem in rejected.problems() {
+            complain(&problem.to_string());
         }
-    };
+        FAILED
+    }))
+}
+
+fn results(report: &TestReport, format: TestFormat) -> anyhow::Result<u8> {
     match format {
-        Format::Text => say(report.to_text(true).trim_end()),
-        Format::Json => say(&serde_json::to_string_pretty(&report.to_json())?),
+        TestFormat::Text => say(report.to_text(true).trim_end()),
+        TestFormat::Json => say(&serde_json::to_string_pretty(&report.to_json())?),
+        TestFormat::Junit => say(report.to_junit().trim_end()),
     }
     Ok(if report.passed() { 0 } else { TESTS_FAILED })
+}
+
+fn covered(report: &TestReport, threshold: Option<f64>, format: TestFormat) -> anyhow::Result<u8> {
+    let coverage = report.coverage();
+    match format {
+        TestFormat::Json => say(&serde_json::to_string_pretty(&coverage.to_json())?),
+        TestFormat::Text => say(coverage.to_text().trim_end()),
+        TestFormat::Junit => anyhow::bail!("coverage is told as text or as JSON"),
+    }
+    if !report.passed() {
+        let broken = report.results().iter();
+        let broken = broken.filter(|one| !matches!(one.outcome, Outcome::Pass | Outcome::Skipped));
+        complain(&format!("{} tests do not pass", broken.count()));
+        return Ok(TESTS_FAILED);
+    }
+    let (percent, wanted) = (coverage.percent(), threshold.unwrap_or(0.0));
+    if percent < wanted {
+        complain(&format!(
+            "the tests reach {percent:.1} % of the lines, not {wanted} %"
+        ));
+        return Ok(TESTS_FAILED);
+    }
+    Ok(0)
+}
+
+fn inspect(dir: &Path, format: Format) -> anyhow::Result<u8> {
+    let bundle = Bundle::load(dir)?;
+    let (annotations, problems) = bundle.annotations();
+    problems
+        .iter()
+        .for_each(|problem| complain(&problem.to_string()));
+    match format {
+        Format::Json => {
+            let rules = serde_json::json!({
+                "revision": bundle.revision(), "digest": bundle.digest(), "rules": annotations,
+            });
+            say(&serde_json::to_string_pretty(&rules)?);
+        }
+        Format::Text => {
+            say(&format!(
+                "revision {}, {}",
+                bundle.revision(),
+                bundle.digest()
+            ));
+            for one in annotations.iter().filter(|one| one.code.is_some()) {
+                let code = one.code.as_deref().unwrap_or_default();
+                let severity = one.severity.as_deref().unwrap_or("-");
+                say(&format!("{code}: {} ({severity})", one.title));
+                say(&format!("  {}:{}, rule `{}`", one.file, one.line, one.rule));
+                say(&format!("  controls: {}", one.controls.join(", ")));
+                if let Some(remediation) = &one.remediation {
+                    say(&format!("  {}", remediation.trim()));
+                }
+            }
+        }
+    }
+    Ok(if problems.is_empty() { 0 } else { FAILED })
+}
+
+/// A question of a batch.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Question {
+    query: String,
+    input: Option<Box<serde_json::value::RawValue>>,
+}
+
+/// Outside suites ask many things of one bundle.
+fn eval_batch(dir: &Path, file: &Path) -> anyhow::Result<u8> {
+    let policy = Policy::admit(Bundle::load(dir)?, &Limits::default())
+        .map_err(|rejected| anyhow::anyhow!("{rejected}"))?;
+    for (line, number) in std::fs::read_to_string(file)?.lines().zip(1..) {
+        let question: Question = serde_json::from_str(line)
+            .map_err(|error| anyhow::anyhow!("line {number} of the questions: {error}"))?;
+        let input = question.input.as_deref().map(|input| input.get());
+        let answer = vaultgate_pdp::eval(&policy, input, &question.query)
+            .unwrap_or_else(|error| serde_json::json!({"error": error.to_string()}));
+        say(&answer.to_string());
+    }
+    Ok(0)
 }
 
 fn eval(dir: &Path, input: Option<&Path>, query: &str, format: Format) -> anyhow::Result<u8> {

@@ -3,6 +3,7 @@
 //! Each step is one line on the terminal. The last word is the oracle's: a
 //! separate program that reads only the emulator's journal and the log.
 
+use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -436,15 +437,20 @@ fn text(output: &std::process::Output) -> String {
     String::from_utf8_lossy(&both).trim().to_owned()
 }
 
+/// Copies a log that is being written: what is given its name meanwhile may be gone when
+/// it is looked for, and stands under the name already or is not needed.
 fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
+        if entry.path().is_dir() {
             std::fs::create_dir_all(&target)?;
             copy_folder(&entry.path(), &target)?;
         } else {
-            std::fs::copy(entry.path(), target)?;
+            match std::fs::copy(entry.path(), target) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                copied => drop(copied?),
+            }
         }
     }
     Ok(())

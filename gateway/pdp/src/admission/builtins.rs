@@ -178,6 +178,11 @@ pub(super) enum Builtin {
     Unknown,
 }
 
+/// Whether a builtin is called so, admitted or not.
+pub(crate) fn is_builtin(name: &str) -> bool {
+    !matches!(find(name, true), Builtin::Unknown)
+}
+
 /// Looks a builtin up.
 pub(super) fn find(name: &str, in_tests: bool) -> Builtin {
     let allowed = |list: &[(&str, usize)]| {

@@ -10,7 +10,7 @@ use super::syntax::Module;
 use crate::problem::Problem;
 
 /// Rules by path, each path once.
-pub(super) struct Graph<'m> {
+pub(crate) struct Graph<'m> {
     nodes: Vec<Node<'m>>,
 }
 
@@ -23,7 +23,7 @@ struct Node<'m> {
 
 impl<'m> Graph<'m> {
     /// Draws the graph of all rules.
-    pub(super) fn of(modules: &'m [Module]) -> Graph<'m> {
+    pub(crate) fn of(modules: &'m [Module]) -> Graph<'m> {
         let mut numbers: BTreeMap<&[String], usize> = BTreeMap::new();
         let mut nodes = Vec::new();
         for module in modules {
@@ -61,7 +61,7 @@ impl<'m> Graph<'m> {
     }
 
     /// The paths of all rules that rules named so need, themselves among them.
-    pub(super) fn needed_by(&self, is_start: impl Fn(&[String]) -> bool) -> BTreeSet<&'m [String]> {
+    pub(crate) fn needed_by(&self, is_start: impl Fn(&[String]) -> bool) -> BTreeSet<&'m [String]> {
         let starts = self
             .nodes
             .iter()

@@ -35,12 +35,25 @@ pub(crate) struct Rule {
     pub(crate) line: u32,
     /// Number of arguments, for a function.
     pub(crate) arguments: Option<usize>,
+    /// The code that it gives a denial, where its head says one.
+    pub(crate) code: Option<String>,
+    /// Where its cases come from, for a rule such as `test_x[note] if some note, case in …`.
+    pub(crate) cases: Option<Cases>,
     /// What it refers to, as written.
     pub(crate) references: Vec<Reference>,
     /// What it calls, as written.
     pub(crate) calls: Vec<Call>,
     /// What it replaces by `with`, as written.
     pub(crate) replaced: Vec<Reference>,
+}
+
+/// The cases of a rule that has one value for each.
+#[derive(Debug)]
+pub(crate) struct Cases {
+    /// The collection, as written.
+    pub(crate) collection: String,
+    /// Whether its keys name the cases, and not its values.
+    pub(crate) by_key: bool,
 }
 
 /// A reference, as far as it is fixed.
@@ -119,7 +132,9 @@ fn read_module(file: &str, text: &str, tree: &Value) -> Module {
         imports: imports
             .filter_map(|import| read_import(text, import))
             .collect(),
-        rules: rules.filter_map(|rule| Rule::read(rule, &path)).collect(),
+        rules: rules
+            .filter_map(|rule| Rule::read(text, rule, &path))
+            .collect(),
         package: path,
         depth: depth(tree),
     }
@@ -140,7 +155,7 @@ fn read_import(text: &str, tree: &Value) -> Option<(String, Vec<String>)> {
 }
 
 impl Rule {
-    fn read(tree: &Value, package: &[String]) -> Option<Rule> {
+    fn read(text: &str, tree: &Value, package: &[String]) -> Option<Rule> {
         let (kind, body) = tree.as_object()?.iter().next()?;
         let head = match kind.as_str() {
             "Default" => body,
@@ -154,6 +169,8 @@ impl Rule {
             line: line(body),
             arguments: (arguments > 0 || head.get("args").is_some_and(|_| kind != "Default"))
                 .then_some(arguments),
+            code: code(member(head, "key")),
+            cases: Cases::read(text, head, body),
             references: Vec::new(),
             calls: Vec::new(),
             replaced: Vec::new(),
@@ -285,6 +302,42 @@ impl<'t> Fixed<'t> {
     }
 }
 
+impl Cases {
+    fn read(text: &str, head: &Value, body: &Value) -> Option<Cases> {
+        let name = |tree: &Value| tree.pointer("/Var/value").cloned();
+        let wanted = name(head.pointer("/refr/RefBrack/index")?)?;
+        let statements = items(member(body, "bodies"))
+            .flat_map(|one| items(one.pointer("/query/stmts").unwrap_or(&Value::Null)));
+        for statement in statements {
+            let Some(some) = statement.pointer("/literal/SomeIn") else {
+                continue;
+            };
+            let by_key = name(member(some, "key")).is_some_and(|key| key == wanted);
+            let by_value = name(member(some, "value")).is_some_and(|value| value == wanted);
+            if by_key || by_value {
+                let span = member(some, "collection").as_object()?.values().next()?;
+                let place = |end: &str| usize::try_from(span.pointer(end)?.as_u64()?).ok();
+                let collection = text.get(place("/span/start")?..place("/span/end")?)?;
+                let collection = collection.to_owned();
+                return Some(Cases { collection, by_key });
+            }
+        }
+        None
+    }
+}
+
+/// What stands under `code` in an object that is written out.
+fn code(tree: &Value) -> Option<String> {
+    let literal = |expression: &Value| text(expression.pointer("/String/value"));
+    let mut fields = items(tree.pointer("/Object/fields")?);
+    fields.find_map(|field| {
+        let [_, name, value] = field.as_array()?.as_slice() else {
+            return None;
+        };
+        (literal(name)? == "code").then(|| literal(value))?
+    })
+}
+
 enum Link<'t> {
     Name(Option<&'t Value>),
     Index(&'t Value),
@@ -304,7 +357,7 @@ fn depth(tree: &Value) -> usize {
     deepest
 }
 
-fn member<'t>(tree: &'t Value, name: &str) -> &'t Value {
+pub(crate) fn member<'t>(tree: &'t Value, name: &str) -> &'t Value {
     tree.get(name).unwrap_or(&Value::Null)
 }
 
@@ -316,7 +369,7 @@ fn text(value: Option<&Value>) -> Option<String> {
     value.and_then(Value::as_str).map(str::to_owned)
 }
 
-fn line(tree: &Value) -> u32 {
+pub(crate) fn line(tree: &Value) -> u32 {
     let line = tree.pointer("/span/line").and_then(Value::as_u64);
     line.and_then(|line| u32::try_from(line).ok()).unwrap_or(0)
 }

@@ -5,17 +5,23 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Outcome, TestResult};
+use super::{Coverage, Outcome, TestResult, junit};
 
 /// The results of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestReport {
     results: Vec<TestResult>,
+    coverage: Coverage,
 }
 
 impl TestReport {
-    pub(super) fn of(results: Vec<TestResult>) -> TestReport {
-        TestReport { results }
+    pub(super) fn of(results: Vec<TestResult>, coverage: Coverage) -> TestReport {
+        TestReport { results, coverage }
+    }
+
+    /// Which lines of the rules were reached.
+    pub fn coverage(&self) -> &Coverage {
+        &self.coverage
     }
 
     /// Each test.
@@ -53,6 +59,10 @@ impl TestReport {
             if let Outcome::Error(why) = &result.outcome {
                 line(&mut text, format_args!("  {why}"));
             }
+            for (case, passed) in &result.cases {
+                let ended = if *passed { "PASS" } else { "FAIL" };
+                line(&mut text, format_args!("  {case}: {ended}"));
+            }
             for printed in &result.output {
                 line(&mut text, format_args!("  {printed}"));
             }
@@ -88,6 +98,11 @@ impl TestReport {
     pub fn to_json(&self) -> Value {
         self.results.iter().map(one).collect()
     }
+
+    /// The results as JUnit's XML, which build servers read.
+    pub fn to_junit(&self) -> String {
+        junit::written(&self.results)
+    }
 }
 
 fn one(result: &TestResult) -> Value {
@@ -108,6 +123,16 @@ fn one(result: &TestResult) -> Value {
             let error = json!({"code": "rego_test_error", "message": why});
             members.insert("error".into(), error);
         }
+    }
+    if !result.cases.is_empty() {
+        let cases = result.cases.iter().map(|(name, passed)| {
+            let mut case = json!({"name": name});
+            if let (false, Some(case)) = (passed, case.as_object_mut()) {
+                case.insert("fail".into(), true.into());
+            }
+            (name.clone(), case)
+        });
+        members.insert("sub_results".into(), Value::Object(cases.collect()));
     }
     if !result.output.is_empty() {
         members.insert("output".into(), result.output.join("\n").into());

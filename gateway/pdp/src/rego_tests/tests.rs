@@ -41,7 +41,16 @@ test_breaks if to_number("x") == 1
 
 test_panics if strings.count("x", "") == 1
 
-test_table[name] if name := "x"
+test_unknown[name] if name := "x"
+
+numbers := {"one": 1, "two": 2}
+
+test_table[note] if {
+	some note, number in numbers
+	number == 1
+}
+
+test_listed[note] if some note in ["a", "b"]
 
 todo_test_later if false
 
@@ -67,10 +76,18 @@ data.vaultgate_test.test_breaks: ERROR (0ns)
         text.contains("test_panics: ERROR (0ns)\n  the policy engine panicked"),
         "{text}"
     );
-    assert!(text.contains("test_table: ERROR"), "{text}");
+    assert!(text.contains("test_unknown: ERROR"), "{text}");
+    assert!(
+        text.contains("test_table: FAIL (0ns)\n  one: PASS\n  two: FAIL\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("test_listed: PASS (0ns)\n  a: PASS\n  b: PASS\n"),
+        "{text}"
+    );
     assert!(text.contains("todo_test_later: SKIPPED"), "{text}");
     assert!(
-        text.ends_with("PASS: 1/7\nFAIL: 2/7\nSKIPPED: 1/7\nERROR: 3/7\n"),
+        text.ends_with("PASS: 2/9\nFAIL: 3/9\nSKIPPED: 1/9\nERROR: 3/9\n"),
         "{text}"
     );
     let json = report.to_json();
@@ -79,7 +96,9 @@ data.vaultgate_test.test_breaks: ERROR (0ns)
     assert_eq!(json.pointer("/0/location/row").unwrap(), 7);
     assert_eq!(json.pointer("/0/fail"), None);
     assert_eq!(json.pointer("/1/fail").unwrap(), true);
-    assert_eq!(json.pointer("/6/skip").unwrap(), true);
+    assert_eq!(json.pointer("/8/skip").unwrap(), true);
+    assert_eq!(json.pointer("/6/sub_results/two/fail").unwrap(), true);
+    assert_eq!(json.pointer("/6/sub_results/one/fail"), None);
     assert!(json.pointer("/3/error/message").is_some());
 }
 
@@ -172,4 +191,48 @@ fn every_code_of_the_starter_bundle_has_both_tests() {
         );
     }
     assert!(codes >= 40, "{codes}");
+}
+
+#[test]
+fn what_tests_did_not_reach_is_told_by_line() {
+    let rules = ALLOW_READERS.to_owned() + "\nunreached if {\n\tinput.nothing\n\tinput.more\n}\n";
+    let dir = folder(&[
+        (".manifest", MANIFEST.as_bytes()),
+        ("rules.rego", rules.as_bytes()),
+        ("rules_test.rego", TESTS.as_bytes()),
+    ]);
+    let report = run(&Bundle::load(dir.path()).unwrap(), &|_| true);
+    let coverage = report.coverage();
+    let last = u64::try_from(rules.lines().count()).unwrap() - 1;
+    let percent = coverage.percent();
+    assert!(percent > 10.0 && percent < 100.0, "{percent}");
+    let json = coverage.to_json();
+    let missed = json.pointer("/files/rules.rego/not_covered").unwrap();
+    let ends: Vec<u64> = missed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|range| range.pointer("/end/row").unwrap().as_u64().unwrap())
+        .collect();
+    assert_eq!(ends.last(), Some(&last));
+    assert!(json.pointer("/files/rules_test.rego").is_none());
+    let text = coverage.to_text();
+    assert!(
+        text.contains("rules.rego") && text.contains(&last.to_string()),
+        "{text}"
+    );
+}
+
+#[test]
+fn build_servers_read_the_results() {
+    let report = run(&with_tests(TESTS), &|_| true);
+    let xml = report.to_junit();
+    assert!(xml.starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites tests=\"9\" failures=\"3\" errors=\"3\" skipped=\"1\""), "{xml}");
+    assert!(xml.contains("<testcase classname=\"data.vaultgate_test\" name=\"test_good\" file=\"rules_test.rego\" line=\"7\" time=\"0.000000\"/>"), "{xml}");
+    assert!(
+        xml.contains("<failure message=\"not true: two\"/>"),
+        "{xml}"
+    );
+    assert!(xml.contains("roles are [&quot;reader&quot;]"), "{xml}");
+    assert!(xml.contains("<skipped/>"), "{xml}");
 }
