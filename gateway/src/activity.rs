@@ -135,6 +135,15 @@ impl Activity {
         }
     }
 
+    /// The same where nobody else counts: in memory, at once.
+    pub(crate) fn reserve_alone(
+        &self,
+        event: &ActivityEvent,
+        now: Timestamp,
+    ) -> (ActivityView, Reservation) {
+        self.reserve_here(event, now, Place::Here)
+    }
+
     fn reserve_here(
         &self,
         event: &ActivityEvent,

@@ -12,6 +12,7 @@ mod serving;
 
 mod listener;
 
+mod attack;
 mod console;
 
 mod api;

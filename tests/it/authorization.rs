@@ -162,3 +162,28 @@ async fn a_token_that_ends_while_its_request_waits_opens_nothing() {
     assert_eq!(answer.reason(), "token-expired");
     assert!(answer.header("www-authenticate").contains("invalid_token"));
 }
+
+/// Whoever tried a lock is remembered by what they tried, though it was never forwarded.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_tried_a_lock_deletes_nothing_that_day() {
+    let world = World::start().await;
+    let custodian = world.persona("custodian");
+    let item = format!("{}?{VERSION}", item("vm1"));
+    let waits = custodian.send(Method::DELETE, &item, None, &[]).await;
+    assert!(
+        waits.text().contains("only when approved by 2"),
+        "{}",
+        waits.text()
+    );
+    let lock = format!("{VAULT}/providers/Microsoft.Authorization/locks/keep");
+    let lock = format!("{lock}?api-version=2020-05-01");
+    let refused = custodian.send(Method::DELETE, &lock, None, &[]).await;
+    assert_eq!(refused.reason(), "operation-blocked", "{}", refused.text());
+    let denied = custodian.send(Method::DELETE, &item, None, &[]).await;
+    assert_eq!(denied.status.as_u16(), 403, "{}", denied.text());
+    assert!(
+        denied.text().contains("foothold-then-deleted"),
+        "{}",
+        denied.text()
+    );
+}

@@ -72,7 +72,9 @@ fn many_questions_are_answered_a_line_each() {
     let batch = ["policy", "eval", "--bundle", "policies", "--batch"];
     let output = vaultgate(&[&batch[..], &[file.to_str().unwrap()]].concat());
     let lines = String::from_utf8(output.stdout).unwrap();
-    let lines = lines.lines().map(|line| serde_json::from_str(line).unwrap());
+    let lines = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
     let lines: serde_json::Value = lines.collect::<Vec<serde_json::Value>>().into();
     let value = lines.pointer("/0/result/0/expressions/0/value");
     assert_eq!(value, Some(&serde_json::json!(7)), "{lines}");

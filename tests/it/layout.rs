@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 14] = [
     &["commands"],
     &["serving"],
-    &["console"],
+    &["attack", "console"],
     &["pipeline"],
     &["api", "custody", "facts", "idempotency"],
     &["anchor", "observer"],

@@ -312,7 +312,8 @@ pub(crate) fn find(method: Method, path: &[String]) -> Result<&'static Operation
                 "`{}` is never forwarded: it can undo backups from outside",
                 spec.name
             ),
-        )),
+        )
+        .of(spec.name)),
         Some(spec) => Ok(spec),
         None => Err(unknown(method, path)),
     }

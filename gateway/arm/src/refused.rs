@@ -99,6 +99,8 @@ pub struct Refused {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// RBAC action, where the operation is known.
+    pub operation: Option<&'static str>,
 }
 
 impl Refused {
@@ -107,7 +109,13 @@ impl Refused {
             reason,
             message: message.into(),
             hint: None,
+            operation: None,
         }
+    }
+
+    pub(crate) fn of(mut self, operation: &'static str) -> Refused {
+        self.operation = Some(operation);
+        self
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Refused {

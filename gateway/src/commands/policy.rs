@@ -10,7 +10,11 @@ use vaultgate_pdp::{
 };
 
 use super::{FAILED, complain, say};
+use crate::attack::{Report, Stage, Story, markdown};
 use crate::policy_source::TRIAL_ADDRESS_SPACE;
+
+/// Subscription that the data of the bundle that ships binds its roles in.
+const ESTATE: &str = "22222222-2222-2222-2222-222222222222";
 
 /// Exit code of failed tests, as `opa test` has it.
 const TESTS_FAILED: u8 = 2;
@@ -21,6 +25,17 @@ pub(crate) enum Format {
     Text,
     /// For programs
     Json,
+}
+
+/// Form of a report that documents hold as well.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum ReportFormat {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+    /// For documents
+    Markdown,
 }
 
 /// Form of the results of tests.
@@ -70,6 +85,24 @@ pub(crate) enum PolicyVerb {
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
+    /// Play published attacks against a bundle: where each dies, or that it goes through
+    Attack {
+        /// Folder of the bundle
+        dir: PathBuf,
+        /// Only the story of this name
+        #[arg(long, value_name = "NAME")]
+        story: Option<String>,
+        /// The bundle's role for a role of the stories (`reader`, `operator`, `custodian`,
+        /// `agent`, `flow`), such as `custodian=backup-admins`; `backup.<role>` otherwise
+        #[arg(long, value_name = "ROLE=NAME", value_parser = role)]
+        role: Vec<(String, String)>,
+        /// Subscription of the estate that is attacked
+        #[arg(long, value_name = "ID", default_value = ESTATE)]
+        subscription: String,
+        /// Form of the report
+        #[arg(long, value_enum, default_value = "text")]
+        format: ReportFormat,
+    },
     /// Evaluate a query as `opa eval` does
     Eval {
         /// Folder of the bundle
@@ -118,6 +151,19 @@ pub(crate) fn run(verb: PolicyVerb) -> anyhow::Result<u8> {
                 true => covered(&report, threshold, format),
                 false => results(&report, format),
             }
+        }
+        PolicyVerb::Attack {
+            dir,
+            story,
+            role,
+            subscription,
+            format,
+        } => {
+            let stage = Stage {
+                roles: role,
+                subscription: &subscription,
+            };
+            attack(&dir, &stage, story.as_deref(), format)
         }
         PolicyVerb::Inspect { dir, format } => inspect(&dir, format),
         PolicyVerb::Eval {
@@ -259,6 +305,66 @@ fn covered(report: &TestReport, threshold: Option<f64>, format: TestFormat) -> a
         return Ok(TESTS_FAILED);
     }
     Ok(0)
+}
+
+fn role(given: &str) -> Result<(String, String), String> {
+    let parts = given
+        .split_once('=')
+        .filter(|(role, name)| !role.is_empty() && !name.is_empty());
+    let (role, name) = parts.ok_or("write ROLE=NAME, such as `custodian=backup-admins`")?;
+    Ok((role.to_owned(), name.to_owned()))
+}
+
+fn attack(
+    dir: &Path,
+    stage: &Stage<'_>,
+    only: Option<&str>,
+    format: ReportFormat,
+) -> anyhow::Result<u8> {
+    let bundle = Bundle::load(dir)?;
+    let stories = Story::all()?;
+    let names: Vec<String> = stories.iter().map(|story| story.name.clone()).collect();
+    let mut reports = Vec::new();
+    for story in stories
+        .iter()
+        .filter(|story| only.is_none_or(|name| story.name == name))
+    {
+        let report = match stage.play(story, &bundle) {
+            Ok(report) => report,
+            Err(rejected) => {
+                for problem in rejected.problems() {
+                    complain(&problem.to_string());
+                }
+                return Ok(FAILED);
+            }
+        };
+        if matches!(format, ReportFormat::Text) {
+            say(report.to_text().trim_end());
+        }
+        reports.push(report);
+    }
+    if reports.is_empty() {
+        complain(&format!(
+            "there is no story `{}`; hint: {}",
+            only.unwrap_or_default(),
+            names.join(", ")
+        ));
+        return Ok(FAILED);
+    }
+    let through = reports.iter().filter(|report| !report.stopped()).count();
+    match format {
+        ReportFormat::Text => say(&format!(
+            "{} attacks, {} stopped, {through} went through",
+            reports.len(),
+            reports.len() - through
+        )),
+        ReportFormat::Json => {
+            let all: Vec<serde_json::Value> = reports.iter().map(Report::to_json).collect();
+            say(&serde_json::to_string_pretty(&all)?);
+        }
+        ReportFormat::Markdown => say(markdown(&reports, &bundle).trim_end()),
+    }
+    Ok(if through == 0 { 0 } else { FAILED })
 }
 
 fn inspect(dir: &Path, format: Format) -> anyhow::Result<u8> {

@@ -146,7 +146,6 @@ pub(crate) const CHANGES: [(&str, u32); 11] = [
     ("move", 5),
 ];
 
-#[cfg(test)]
 impl Limits {
     /// The limits of a file that says nothing.
     pub(crate) fn defaults() -> Limits {

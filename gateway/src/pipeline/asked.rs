@@ -243,7 +243,8 @@ impl Pipeline {
         let asked = match custody::polled(arrival.path()) {
             Some(sealed) => self.poll(arrival, caller, sealed)?,
             None => {
-                let route = vaultgate_arm::route(arrival.method.as_str(), &arrival.target)?;
+                let route = vaultgate_arm::route(arrival.method.as_str(), &arrival.target)
+                    .inspect_err(|refused| trail.blocked = refused.operation)?;
                 let listener = &self.config.listener;
                 let body =
                     super::body::read(body, listener.max_body, listener.body_idle_timeout).await?;

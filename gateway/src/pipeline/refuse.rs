@@ -76,10 +76,9 @@ impl Pipeline {
             && refusal.verdict == Verdict::Deny
             && let Some(caller) = &trail.caller
         {
-            let operation = trail
-                .asked
-                .as_ref()
-                .map_or(refusal.reason, |asked| &asked.name);
+            // By the operation's name, so that policy sees who tried to change a lock.
+            let unnamed = trail.blocked.unwrap_or(refusal.reason);
+            let operation = trail.asked.as_ref().map_or(unnamed, |asked| &asked.name);
             self.activity.note_refused(caller, operation, arrival.at);
         }
         // A denied request's decision is its record already.

@@ -25,6 +25,8 @@ pub(crate) struct Trail {
     pub(crate) token: Option<TokenNote>,
     /// What was asked, once classified.
     pub(crate) asked: Option<AskedNote>,
+    /// RBAC action of an operation that is known and never forwarded.
+    pub(crate) blocked: Option<&'static str>,
     /// The receipt of the decision's record, once durable.
     pub(crate) receipt: Option<String>,
     /// Whether a token was signed by a configured issuer though it was refused.
@@ -63,6 +65,7 @@ impl Trail {
             proof: None,
             token: None,
             asked: None,
+            blocked: None,
             receipt: None,
             signed: false,
             bearer: None,

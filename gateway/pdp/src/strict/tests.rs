@@ -1,3 +1,5 @@
+//! Bundles that a careful author would mend, and one that is as it should be.
+
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use super::strict;
