@@ -149,6 +149,8 @@ pub(crate) struct Policy {
     pub(crate) dir: PathBuf,
     /// Longest evaluation.
     pub(crate) time_limit: Duration,
+    /// Whether the bytecode machine may decide plain reads and snapshots.
+    pub(crate) machine: bool,
     /// Evaluation threads.
     pub(crate) threads: usize,
     /// Whether changes of the folder are picked up while running.

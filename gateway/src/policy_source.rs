@@ -195,6 +195,13 @@ async fn activate(
     };
     let archive = bundle.to_archive_bytes();
     let policy = Policy::admit(bundle, limits).map_err(|error| rejected(error.to_string()))?;
+    if let Err(why) = policy.machine() {
+        tracing::info!(
+            bundle = reference.bundle,
+            why,
+            "the interpreter decides everything"
+        );
+    }
     let archive = recorder.keep("bundle", archive).await?;
     let record = PolicyRecord {
         event: "activated",

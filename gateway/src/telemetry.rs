@@ -13,6 +13,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use tracing_subscriber::EnvFilter;
+use vaultgate_pdp::MachineReport;
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct DecisionLabels {
@@ -41,6 +42,7 @@ pub(crate) struct Metrics {
     durable: Histogram,
     log_size: Gauge,
     log_poisoned: Gauge,
+    machine: Family<ReasonLabels, Gauge>,
     unknown_outcomes: Counter,
     checkpoint_failures: Counter,
 }
@@ -55,6 +57,7 @@ impl Default for Metrics {
         let durable = Histogram::new(exponential_buckets(0.0001, 2.0, 16));
         let log_size = Gauge::default();
         let log_poisoned = Gauge::default();
+        let machine = Family::<ReasonLabels, Gauge>::default();
         let unknown_outcomes = Counter::default();
         let checkpoint_failures = Counter::default();
         let mut register = |name: &str, help: &str, metric: Registered| match metric {
@@ -63,6 +66,7 @@ impl Default for Metrics {
             Registered::Reasons(m) => registry.register(name, help, m),
             Registered::Histogram(m) => registry.register(name, help, m),
             Registered::Gauge(m) => registry.register(name, help, m),
+            Registered::Gauges(m) => registry.register(name, help, m),
             Registered::Counter(m) => registry.register(name, help, m),
         };
         register(
@@ -101,6 +105,11 @@ impl Default for Metrics {
             Registered::Gauge(log_poisoned.clone()),
         );
         register(
+            "policy_machine",
+            "What the bytecode machine did under the active policy; `out` is 1 when it disagreed with the interpreter",
+            Registered::Gauges(Family::clone(&machine)),
+        );
+        register(
             "unknown_outcomes",
             "Changes that may or may not have reached Azure: each needs a look",
             Registered::Counter(unknown_outcomes.clone()),
@@ -119,6 +128,7 @@ impl Default for Metrics {
             durable,
             log_size,
             log_poisoned,
+            machine,
             unknown_outcomes,
             checkpoint_failures,
         }
@@ -132,6 +142,7 @@ enum Registered {
     Reasons(Family<ReasonLabels, Counter>),
     Histogram(Histogram),
     Gauge(Gauge),
+    Gauges(Family<ReasonLabels, Gauge>),
     Counter(Counter),
 }
 
@@ -181,7 +192,22 @@ impl Metrics {
     }
 
     /// The page for Prometheus.
-    pub(crate) fn render(&self, log_size: u64, poisoned: bool) -> String {
+    pub(crate) fn render(
+        &self,
+        log_size: u64,
+        poisoned: bool,
+        machine: Option<&MachineReport>,
+    ) -> String {
+        let machine = machine.cloned().unwrap_or_default();
+        for (reason, count) in [
+            ("decided", machine.decided),
+            ("handed-over", machine.handed_over),
+            ("checked", machine.checked),
+            ("out", u64::from(machine.out)),
+        ] {
+            let gauge = self.machine.get_or_create(&ReasonLabels { reason });
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
         self.log_size
             .set(i64::try_from(log_size).unwrap_or(i64::MAX));
         self.log_poisoned.set(i64::from(poisoned));

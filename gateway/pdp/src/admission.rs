@@ -27,10 +27,10 @@ use crate::policy::Policy;
 use crate::problem::{Problem, Rejected, Severity, settle};
 use crate::stack;
 
-pub(crate) use builtins::is_builtin;
+pub(crate) use builtins::{allowed_builtins, is_builtin};
 pub(crate) use graph::Graph;
 #[cfg(test)]
-pub(crate) use probes::stranger;
+pub(crate) use probes::{every_probe, stranger};
 pub(crate) use syntax::{Cases, Module, Rule, line, member, modules};
 
 /// Reads, checks and probes the bundle in a folder: what the trial of a new
@@ -115,6 +115,7 @@ fn bytecode(engine: &Engine) -> Option<Problem> {
         CompilerError::UnknownFunction { .. }
             | CompilerError::UnknownBuiltinFunction { .. }
             | CompilerError::NotBuiltinFunction { .. }
+            | CompilerError::UndefinedVariable { .. }
     );
     if !unknown {
         problem.severity = Severity::Warning;

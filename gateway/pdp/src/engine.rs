@@ -27,10 +27,8 @@ pub(crate) fn build<'f>(
     files: impl Iterator<Item = (&'f str, &'f str)>,
     limits: &Limits,
 ) -> (Engine, Vec<Problem>) {
-    let mut engine = Engine::new();
+    let mut engine = empty();
     let mut problems = Vec::new();
-    engine.set_strict_builtin_errors(true);
-    engine.set_policy_length_config(lengths());
     set_time_limit(&mut engine, limits.time_limit, limits);
     for (path, text) in files {
         if let Some(line) = nesting::too_deep(text) {
@@ -56,6 +54,14 @@ pub(crate) fn build<'f>(
         ));
     }
     (engine, problems)
+}
+
+/// An engine that knows nothing yet.
+pub(crate) fn empty() -> Engine {
+    let mut engine = Engine::new();
+    engine.set_strict_builtin_errors(true);
+    engine.set_policy_length_config(lengths());
+    engine
 }
 
 /// Sets the longest time of the evaluations of this engine.

@@ -13,6 +13,7 @@ mod engine;
 mod evaluator;
 mod input;
 mod limits;
+mod machine;
 mod pace;
 mod policy;
 pub mod principal;
@@ -40,6 +41,7 @@ pub use input::{
     Claimed, Document, Flow, Input, Json, Operation, Request, Resource, Restore, SCHEMA, Transport,
 };
 pub use limits::Limits;
+pub use machine::MachineReport;
 pub use policy::Policy;
 pub use principal::{Actor, Binding, Principal, PrincipalKind};
 pub use problem::{Problem, Rejected, Severity};

@@ -16,6 +16,9 @@ pub struct Limits {
     pub check_interval: NonZeroU32,
     /// Stack of a thread that evaluates, bytes. Virtual memory only.
     pub stack_bytes: usize,
+    /// Whether the bytecode machine may decide plain reads and snapshots of bundles that it is
+    /// fit for.
+    pub machine: bool,
     /// Requests that may wait for a thread; one more is denied.
     pub queue: usize,
 }
@@ -26,6 +29,7 @@ impl Default for Limits {
             time_limit: Duration::from_millis(20),
             check_interval: NonZeroU32::MIN.saturating_add(15),
             stack_bytes: 64 << 20,
+            machine: false,
             queue: 1024,
         }
     }

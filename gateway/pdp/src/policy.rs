@@ -17,6 +17,7 @@ use crate::decision::{Decision, FaultCode};
 use crate::engine;
 use crate::input::Judged;
 use crate::limits::Limits;
+use crate::machine::{Machine, MachineReport};
 use crate::pace::Pace;
 use crate::problem::{Problem, Rejected};
 use crate::value;
@@ -40,6 +41,7 @@ pub struct Policy {
     revision: String,
     warnings: Vec<Problem>,
     pace: Pace,
+    pub(crate) machine: Result<Machine, String>,
 }
 
 impl Policy {
@@ -56,7 +58,12 @@ impl Policy {
         bundle: &Bundle,
         warnings: Vec<Problem>,
     ) -> Policy {
+        let machine = match limits.machine {
+            true => Machine::admit(&engine, limits),
+            false => Err("it is switched off".to_owned()),
+        };
         Policy {
+            machine,
             engine,
             limits: limits.clone(),
             digest: bundle.digest().to_owned(),
@@ -116,7 +123,40 @@ impl Policy {
         }
     }
 
+    /// Whether the bytecode machine was found to disagree and nobody was told yet: true once.
+    pub fn machine_alarm(&self) -> bool {
+        self.machine.as_ref().is_ok_and(Machine::alarm)
+    }
+
+    /// What the bytecode machine did, or why it decides nothing.
+    pub fn machine(&self) -> Result<MachineReport, &str> {
+        self.machine
+            .as_ref()
+            .map(Machine::report)
+            .map_err(String::as_str)
+    }
+
     fn decide_within(&self, input: &Value, limit: Duration) -> Decision {
+        let machine = self.machine.as_ref().ok();
+        let Some(machine) = machine.filter(|machine| machine.takes(input)) else {
+            return self.interpret(input, limit);
+        };
+        let began = cpu_time();
+        // A panic of the machine is the interpreter's to look into.
+        let quick = catch_unwind(AssertUnwindSafe(|| machine.decide(input, limit)));
+        self.pace.note(cpu_time().saturating_sub(began));
+        match quick.ok().flatten() {
+            Some(decision) if !machine.is_sampled() => decision,
+            Some(decision) => {
+                let interpreted = self.interpret(input, limit);
+                machine.hold(&decision, &interpreted);
+                interpreted
+            }
+            None => self.interpret(input, limit),
+        }
+    }
+
+    pub(crate) fn interpret(&self, input: &Value, limit: Duration) -> Decision {
         // The engine's limit is of wall time. A thread that was not given a processor for
         // all of it has not judged too long: it judges again, a few times at most, and each time
         // with more patience for the machine; never for the policy.

@@ -244,7 +244,12 @@ fn trial(dir: &Path) -> anyhow::Result<u8> {
         TRIAL_ADDRESS_SPACE,
         TRIAL_ADDRESS_SPACE,
     )?;
-    match admit_and_probe(dir, &Limits::default()) {
+    // Whatever the gateway makes of a bundle is made here first.
+    let limits = Limits {
+        machine: true,
+        ..Limits::default()
+    };
+    match admit_and_probe(dir, &limits) {
         Ok(policy) => {
             for warning in policy.warnings() {
                 say(&format!("warning: {warning}"));

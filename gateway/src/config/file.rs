@@ -129,6 +129,8 @@ pub(crate) struct PolicyFile {
     time_limit: Written,
     threads: Option<usize>,
     #[serde(default = "yes")]
+    machine: bool,
+    #[serde(default = "yes")]
     watch: bool,
 }
 
@@ -523,6 +525,7 @@ impl PolicyFile {
         Some(Policy {
             dir,
             time_limit: self.time_limit.0,
+            machine: self.machine,
             threads: self.threads.unwrap_or(cores).clamp(1, 64),
             watch: self.watch,
         })

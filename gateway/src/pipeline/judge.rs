@@ -41,6 +41,18 @@ pub(super) enum Recorded {
 impl Pipeline {
     /// Judges. Whatever goes wrong is a denial.
     pub(super) async fn judge(&self, policy: &Active, input: &Document) -> Decision {
+        let decision = self.asked(policy, input).await;
+        if policy.policy.machine_alarm() {
+            tracing::error!(
+                bundle = policy.reference.bundle,
+                "the bytecode machine and the interpreter did not agree: the interpreter decides \
+                 everything now; please report the bundle"
+            );
+        }
+        decision
+    }
+
+    async fn asked(&self, policy: &Active, input: &Document) -> Decision {
         if let Some(decision) = self.evaluator.in_place(&policy.policy, input) {
             return decision;
         }

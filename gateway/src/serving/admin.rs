@@ -28,7 +28,11 @@ pub(super) fn answer(pipeline: &Arc<Pipeline>, request: &Request<Incoming>) -> A
 fn metrics(pipeline: &Pipeline) -> Answer {
     let log = pipeline.recorder.log();
     let poisoned = log.poisoned().is_some();
-    let page = pipeline.metrics.render(log.size(), poisoned);
+    let policy = pipeline.policies.current();
+    let machine = policy.policy.machine().ok();
+    let page = pipeline
+        .metrics
+        .render(log.size(), poisoned, machine.as_ref());
     let mut answer = text(StatusCode::OK, page);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     answer

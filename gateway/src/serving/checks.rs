@@ -112,6 +112,7 @@ pub(crate) fn publish_key(settings: &Log, key: &SigningKey) -> anyhow::Result<()
 pub(crate) fn policy_limits(settings: &Policy) -> Limits {
     Limits {
         time_limit: settings.time_limit,
+        machine: settings.machine,
         ..Limits::default()
     }
 }

@@ -178,6 +178,11 @@ pub(super) enum Builtin {
     Unknown,
 }
 
+/// Names of the builtins that a policy may call, in a fixed order.
+pub(crate) fn allowed_builtins() -> impl Iterator<Item = &'static str> {
+    ALLOWED.iter().map(|(name, _)| *name)
+}
+
 /// Whether a builtin is called so, admitted or not.
 pub(crate) fn is_builtin(name: &str) -> bool {
     !matches!(find(name, true), Builtin::Unknown)

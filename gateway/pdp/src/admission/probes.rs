@@ -51,6 +51,30 @@ pub(super) fn check(policy: &Policy) -> Vec<Problem> {
     problems
 }
 
+/// Every question that is asked of a bundle before it is admitted, with its name.
+#[cfg(test)]
+pub(crate) fn every_probe() -> Vec<(String, Value)> {
+    let mut probes = hostile();
+    for class in CLASSES {
+        for kind in ["human", "unknown", "agent", "workload", "flow"] {
+            for role in ["operator", "custodian", "reader", "agent", "flow"] {
+                let mut probe = stranger(class, kind);
+                if let Some(roles) = probe.pointer_mut("/principal/roles") {
+                    *roles = json!([format!("backup.{role}")]);
+                }
+                let elsewhere = "99999999-9999-9999-9999-999999999999";
+                let text = probe.to_string();
+                let home = text.replace(elsewhere, "22222222-2222-2222-2222-222222222222");
+                for text in [text, home] {
+                    let probe = serde_json::from_str(&text).unwrap_or_default();
+                    probes.push((format!("{kind} {role} {class}"), probe));
+                }
+            }
+        }
+    }
+    probes
+}
+
 /// How often a probe may run out of time before the policy, not the machine, is blamed: a
 /// start beside other starts must not refuse a bundle that decides in time.
 const ATTEMPTS: usize = 5;

@@ -35,6 +35,8 @@ pub(crate) struct Rule {
     pub(crate) line: u32,
     /// Number of arguments, for a function.
     pub(crate) arguments: Option<usize>,
+    /// Whether its value is one that is written out, or `true`.
+    pub(crate) constant: bool,
     /// The code that it gives a denial, where its head says one.
     pub(crate) code: Option<String>,
     /// Where its cases come from, for a rule such as `test_x[note] if some note, case in …`.
@@ -169,6 +171,8 @@ impl Rule {
             line: line(body),
             arguments: (arguments > 0 || head.get("args").is_some_and(|_| kind != "Default"))
                 .then_some(arguments),
+            constant: plain(member(head, "assign"))
+                && items(member(body, "bodies")).all(|one| plain(member(one, "assign"))),
             code: code(member(head, "key")),
             cases: Cases::read(text, head, body),
             references: Vec::new(),
@@ -324,6 +328,14 @@ impl Cases {
         }
         None
     }
+}
+
+/// Whether what is assigned is written out: nothing, which is `true`, or a literal.
+fn plain(assign: &Value) -> bool {
+    let literals = ["Bool", "String", "RawString", "Number", "Null"];
+    let kind = member(assign, "value").as_object();
+    let kind = kind.and_then(|value| value.keys().next());
+    assign.is_null() || kind.is_some_and(|kind| literals.contains(&kind.as_str()))
 }
 
 /// What stands under `code` in an object that is written out.

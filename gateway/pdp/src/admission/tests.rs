@@ -374,3 +374,18 @@ fn what_nests_too_deep_is_refused() {
         " + 1".repeat(100)
     ));
 }
+
+/// A name that stands for nothing is found though no request has reached it yet, wherever a
+/// decision could need it.
+#[test]
+fn names_that_stand_for_nothing_are_refused() {
+    let decision = "package vaultgate\n\ndecision := {\"allow\": false, \"deny\": deny, \
+        \"grants\": [], \"obligations\": []}\n";
+    for rule in [
+        "deny contains {\"code\": \"x\", \"message\": scope} if input.never",
+        "deny contains {\"code\": \"x\", \"message\": \"m\"} if {\n\tinput.never\n\tstartswith(\"a\", scope)\n}",
+    ] {
+        let text = rejected(&format!("{decision}\n{rule}\n")).to_string();
+        assert!(text.contains("scope"), "{rule}\n{text}");
+    }
+}
