@@ -33,6 +33,8 @@ pub(crate) enum Route {
     Execute(Uuid),
     /// `POST /_vaultgate/v1/deletions/{id}/undelete`: takes a deletion back.
     Undelete(Uuid),
+    /// `GET /_vaultgate/v1/decisions/{id}/why`: why one was refused.
+    Why(Uuid),
     /// `POST /access/v1/evaluation` (OpenID AuthZEN).
     Evaluation,
     /// `POST /access/v1/evaluations`.
@@ -63,6 +65,12 @@ impl Route {
                 .filter(|_| *method == Method::POST)
                 .map(Route::Undelete);
         }
+        if let Some(rest) = path.strip_prefix(DECISIONS) {
+            let id = rest.strip_prefix('/')?.strip_suffix("/why")?;
+            return canonical_uuid(id)
+                .filter(|_| *method == Method::GET)
+                .map(Route::Why);
+        }
         let rest = path.strip_prefix(APPROVALS)?.strip_prefix('/')?;
         let (id, verb) = rest.split_once('/').unwrap_or((rest, ""));
         let id = canonical_uuid(id)?;
@@ -76,6 +84,9 @@ impl Route {
 
 /// Where approvals are found, at either door.
 pub(crate) const APPROVALS: &str = "/_vaultgate/v1/approvals";
+
+/// Where decisions are found.
+pub(crate) const DECISIONS: &str = "/_vaultgate/v1/decisions";
 
 /// Where deletions are found, at either door.
 pub(crate) const DELETIONS: &str = "/_vaultgate/v1/deletions";

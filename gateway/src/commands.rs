@@ -14,6 +14,7 @@ mod policy;
 mod reviewers;
 mod run;
 mod serve;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -74,6 +75,8 @@ enum Verb {
     /// Freeze destruction everywhere, or lift the freeze
     #[command(subcommand)]
     Incident(reviewers::IncidentVerb),
+    /// Ask why one of your own requests was refused, and what would change it
+    Why(why::WhyArguments),
     /// Check, test and evaluate policy; works without a network
     #[command(subcommand)]
     Policy(policy::PolicyVerb),
@@ -104,6 +107,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Deletions(verb) => reviewers::deletions(verb),
         Verb::Principals(verb) => reviewers::principals(verb),
         Verb::Incident(verb) => reviewers::incident(verb),
+        Verb::Why(arguments) => why::run(&arguments),
         Verb::Policy(verb) => policy::run(verb),
         Verb::Log(verb) => log::run(verb),
     };

@@ -14,6 +14,7 @@ mod listener;
 
 mod attack;
 mod console;
+mod replay;
 
 mod api;
 mod pipeline;

@@ -19,6 +19,7 @@ mod preflight;
 mod refuse;
 pub(crate) mod trail;
 mod unlock;
+mod why;
 
 use std::sync::Arc;
 
@@ -53,6 +54,7 @@ use arrival::Arrival;
 use asked::Asked;
 use judge::Recorded;
 use trail::Trail;
+pub(crate) use why::Refused;
 
 pub(crate) use refuse::Ledger;
 
@@ -79,6 +81,7 @@ pub(crate) struct Pipeline {
     pub(crate) store: Store,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) ledger: Ledger,
+    pub(crate) refused: Refused,
     pub(crate) catalogue: String,
 }
 

@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use uuid::Uuid;
 use vaultgate_decision_log::{Kind, Priority};
-use vaultgate_pdp::{Bundle, ENGINE, Limits, Policy};
+use vaultgate_pdp::{Annotation, Bundle, ENGINE, Limits, Policy};
 
 use crate::recorder::{PolicyRef, Recorder};
 
@@ -62,6 +62,8 @@ pub(crate) struct Active {
     pub(crate) policy: Arc<Policy>,
     /// What records say of it.
     pub(crate) reference: Arc<PolicyRef>,
+    /// What its rules say of themselves.
+    pub(crate) rules: Arc<[Annotation]>,
 }
 
 /// Hands out the active policy and replaces it.
@@ -194,6 +196,7 @@ async fn activate(
         engine: ENGINE,
     };
     let archive = bundle.to_archive_bytes();
+    let (rules, _) = bundle.annotations();
     let policy = Policy::admit(bundle, limits).map_err(|error| rejected(error.to_string()))?;
     if let Err(why) = policy.machine() {
         tracing::info!(
@@ -218,6 +221,7 @@ async fn activate(
     Ok(Active {
         policy: Arc::new(policy),
         reference: Arc::new(reference),
+        rules: rules.into(),
     })
 }
 

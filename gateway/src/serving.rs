@@ -39,7 +39,7 @@ use crate::listener::Tls;
 use crate::notices::Notices;
 use crate::observer::Observer;
 use crate::outbound::Outbound;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Refused};
 use crate::policy_source::PolicySource;
 use crate::quarantine::{self, Quarantine};
 use crate::recorder::Recorder;
@@ -178,6 +178,7 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
         store,
         clock,
         catalogue,
+        refused: Refused::default(),
     });
     let console = match &config.console {
         Some(door) => {

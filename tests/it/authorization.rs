@@ -187,3 +187,39 @@ async fn who_tried_a_lock_deletes_nothing_that_day() {
         denied.text()
     );
 }
+
+/// A refusal says what would change it, and its caller can have the whole of it; nobody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_refused_is_told_why_and_what_would_change_it() {
+    let world = World::start().await;
+    let operator = world.persona("operator");
+    let target = format!("{}?{VERSION}", item("vm1"));
+    let refused = operator.send(Method::DELETE, &target, None, &[]).await;
+    let hint = "it would be allowed to role:backup.custodian, with approval";
+    assert!(refused.text().contains(hint), "{}", refused.text());
+    let id = refused.header("x-vaultgate-decision-id").to_owned();
+    let why = format!("/_vaultgate/v1/decisions/{id}/why");
+    let told = operator.get(&why).await;
+    assert_eq!(told.status.as_u16(), 200, "{}", told.text());
+    let told: serde_json::Value = serde_json::from_str(&told.text()).unwrap();
+    let explanation = &told["explanation"];
+    assert_eq!(explanation["fired"][0]["code"], "class-not-granted");
+    let place = explanation["fired"][0]["place"].as_str().unwrap();
+    assert!(place.starts_with("vaultgate/standing.rego:"), "{place}");
+    assert_eq!(
+        explanation["would_allow"][0]["subject"],
+        "role:backup.custodian"
+    );
+    for (who, path) in [
+        ("reader", why.clone()),
+        ("operator", why.replace(&id[..8], "00000000")),
+    ] {
+        let other = world.persona(who).get(&path).await;
+        assert_eq!(
+            other.reason(),
+            "decision-unknown",
+            "{who}: {}",
+            other.text()
+        );
+    }
+}

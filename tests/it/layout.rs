@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 14] = [
     &["commands"],
     &["serving"],
-    &["attack", "console"],
+    &["attack", "console", "replay"],
     &["pipeline"],
     &["api", "custody", "facts", "idempotency"],
     &["anchor", "observer"],

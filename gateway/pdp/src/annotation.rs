@@ -23,6 +23,8 @@ pub struct Annotation {
     pub file: String,
     /// Line of the rule, from 1.
     pub line: u32,
+    /// Last line of the rule.
+    pub end: u32,
     /// Name of the rule.
     pub rule: String,
     /// What it is, in a few words.
@@ -180,6 +182,7 @@ fn read(file: &str, text: &str, place: &Place) -> Result<Annotation, Problem> {
     Ok(Annotation {
         file: file.to_owned(),
         line: line(place.rule),
+        end: line(place.end.saturating_sub(1)),
         rule: name.to_owned(),
         title: block.title,
         description: block.description.trim_end().to_owned(),
@@ -246,7 +249,7 @@ decision := {"allow": count(deny) == 0, "deny": deny, "grants": [1], "obligation
             unreachable!("{found:?}");
         };
         assert_eq!((sunday.line, sunday.code.as_deref()), (17, Some("sunday")));
-        assert_eq!(sunday.rule, "deny");
+        assert_eq!((sunday.rule.as_str(), sunday.end), ("deny", 24));
         assert_eq!(sunday.description, "Nothing is deleted\non a Sunday.");
         assert_eq!(sunday.controls, ["SOC2 CC8.1", "ISO27001 A.8.32"]);
         assert_eq!((short.line, short.title.as_str()), (29, "One line"));

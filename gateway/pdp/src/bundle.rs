@@ -75,6 +75,16 @@ impl Bundle {
         Ok(bundle)
     }
 
+    /// The bundle with one file replaced or added: a candidate, to be checked like any other.
+    pub fn replacing(&self, path: &str, bytes: Vec<u8>) -> Bundle {
+        let files = self.files.iter();
+        let mut files: BTreeMap<String, Vec<u8>> = files
+            .map(|(path, text)| (path.clone(), text.clone().into_bytes()))
+            .collect();
+        files.insert(path.to_owned(), bytes);
+        Bundle::of(files, &mut Vec::new())
+    }
+
     /// `sha256:<hex>` of the lines `<hex sha256 of the file>  <path>` in the order
     /// of their paths: what `sha256sum` over the sorted files gives.
     pub fn digest(&self) -> &str {

@@ -11,6 +11,7 @@ mod bundle;
 mod decision;
 mod engine;
 mod evaluator;
+mod explain;
 mod input;
 mod limits;
 mod machine;
@@ -37,6 +38,7 @@ pub use annotation::Annotation;
 pub use bundle::{Bundle, BundleError};
 pub use decision::{Approval, Decision, Fault, FaultCode, Obligation, Period, Reason};
 pub use evaluator::{Evaluator, on_thread_with_stack};
+pub use explain::{Change, Explanation, Fired, Stopped, explain, what_would_allow};
 pub use input::{
     Claimed, Document, Flow, Input, Json, Operation, Request, Resource, Restore, SCHEMA, Transport,
 };
@@ -47,7 +49,7 @@ pub use principal::{Actor, Binding, Principal, PrincipalKind};
 pub use problem::{Problem, Rejected, Severity};
 pub use query::{EvalError, eval};
 pub use rego_tests::{Coverage, Outcome, TestReport, TestResult, test_bundle};
-pub use replay::replay;
+pub use replay::{replay, replay_all};
 pub use schema::{DECISION_SCHEMA, INPUT_SCHEMA};
 pub use strict::strict;
 

@@ -13,11 +13,25 @@ const PATIENCE: u32 = 50;
 
 /// Judges a recorded input, on a thread with room for it.
 pub fn replay(policy: &Policy, input: &str) -> Decision {
+    let judged = replay_all(policy, &[input]).pop();
+    judged.unwrap_or_else(|| Decision::fault(FaultCode::PolicyError, "nothing was judged"))
+}
+
+/// Judges recorded inputs one after the other, on one thread with room for it.
+pub fn replay_all(policy: &Policy, inputs: &[&str]) -> Vec<Decision> {
     let limits = policy.limits();
     let limit = limits
         .time_limit
         .saturating_mul(PATIENCE)
         .max(Duration::from_secs(1));
-    stack::on_large_stack(limits.stack_bytes, || policy.decide_text(input, limit))
-        .unwrap_or_else(|error| Decision::fault(FaultCode::PolicyError, error.to_string()))
+    let judge = || {
+        let inputs = inputs.iter();
+        inputs
+            .map(|input| policy.decide_text(input, limit))
+            .collect()
+    };
+    stack::on_large_stack(limits.stack_bytes, judge).unwrap_or_else(|error| {
+        let fault = Decision::fault(FaultCode::PolicyError, error.to_string());
+        vec![fault; inputs.len()]
+    })
 }

@@ -1,5 +1,7 @@
 //! `vaultgate policy check | test | eval | schema`, and the trial of a bundle.
 
+mod again;
+
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -25,6 +27,56 @@ pub(crate) enum Format {
     Text,
     /// For programs
     Json,
+}
+
+/// Which recorded decisions are judged again, and how that is told.
+#[derive(Debug, clap::Args)]
+pub(crate) struct RecordedArguments {
+    /// Folder of the decision log
+    #[arg(long, value_name = "DIR")]
+    log: PathBuf,
+    /// From this time on, RFC 3339
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<String>,
+    /// Before this time
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    until: Option<String>,
+    /// Of this class of operations
+    #[arg(long)]
+    class: Option<String>,
+    /// Of this subject or person
+    #[arg(long)]
+    principal: Option<String>,
+    /// Of resources whose ids begin so
+    #[arg(long, value_name = "ID")]
+    resource: Option<String>,
+    /// Examples of each change
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    examples: usize,
+    /// Form of the report
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+/// Which changes of verdict make a replay fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FailOn {
+    /// Any
+    Any,
+    /// Any, and any other word of a decision
+    Exact,
+    /// Those that let through what was not, or with less consent
+    Loosen,
+    /// None
+    Never,
+}
+
+/// A time as records write it, so that texts compare as times do.
+fn moment(given: &str) -> Result<String, String> {
+    let time: jiff::Timestamp = given
+        .parse()
+        .map_err(|_| "write it as RFC 3339, such as `2026-11-23T00:00:00Z`".to_owned())?;
+    Ok(format!("{time:.3}"))
 }
 
 /// Form of a report that documents hold as well.
@@ -103,6 +155,38 @@ pub(crate) enum PolicyVerb {
         #[arg(long, value_enum, default_value = "text")]
         format: ReportFormat,
     },
+    /// Judge recorded decisions by this bundle: what would come out otherwise
+    #[command(
+        after_help = "Exit codes: 0 nothing to fail on, 2 verdicts change (see --fail-on), 1 failed."
+    )]
+    Replay {
+        /// Folder of the bundle
+        dir: PathBuf,
+        #[command(flatten)]
+        recorded: RecordedArguments,
+        /// Which changes of verdict are a failure
+        #[arg(long, value_enum, default_value = "any")]
+        fail_on: FailOn,
+    },
+    /// Tell what one rule decided, and who would be hit without it
+    Blame {
+        /// Folder of the bundle
+        dir: PathBuf,
+        /// Code of the rule
+        code: String,
+        #[command(flatten)]
+        recorded: RecordedArguments,
+    },
+    /// Tell which grants nobody used, and what changes without them
+    Suggest {
+        /// Folder of the bundle
+        dir: PathBuf,
+        #[command(flatten)]
+        recorded: RecordedArguments,
+        /// Days that are looked at, unless `--since` says otherwise
+        #[arg(long, value_name = "DAYS", default_value_t = 90)]
+        days: u32,
+    },
     /// Evaluate a query as `opa eval` does
     Eval {
         /// Folder of the bundle
@@ -115,6 +199,16 @@ pub(crate) enum PolicyVerb {
         /// line of its own
         #[arg(long, value_name = "FILE", conflicts_with = "input")]
         batch: Option<PathBuf>,
+        /// Explain the decision: the rules that denied, the conditions that were not met, and
+        /// what would make it a yes
+        #[arg(long, conflicts_with_all = ["batch", "query"])]
+        explain: bool,
+        /// Explain this recorded decision instead of a file's
+        #[arg(long, value_name = "ID", requires_all = ["explain", "log"], conflicts_with = "input")]
+        decision: Option<String>,
+        /// Folder of the decision log
+        #[arg(long, value_name = "DIR")]
+        log: Option<PathBuf>,
         /// The query
         #[arg(long, value_name = "Q", default_value = vaultgate_pdp::ENTRY_POINT)]
         query: String,
@@ -165,16 +259,35 @@ pub(crate) fn run(verb: PolicyVerb) -> anyhow::Result<u8> {
             };
             attack(&dir, &stage, story.as_deref(), format)
         }
+        PolicyVerb::Replay {
+            dir,
+            recorded,
+            fail_on,
+        } => again::replay(&dir, &recorded, fail_on),
+        PolicyVerb::Blame {
+            dir,
+            code,
+            recorded,
+        } => again::blame(&dir, &code, &recorded),
+        PolicyVerb::Suggest {
+            dir,
+            recorded,
+            days,
+        } => again::suggest(&dir, &recorded, days),
         PolicyVerb::Inspect { dir, format } => inspect(&dir, format),
         PolicyVerb::Eval {
             bundle,
             input,
             batch,
+            explain,
+            decision,
+            log,
             query,
             format,
-        } => match batch {
-            Some(file) => eval_batch(&bundle, &file),
-            None => eval(&bundle, input.as_deref(), &query, format),
+        } => match (batch, explain) {
+            (Some(file), _) => eval_batch(&bundle, &file),
+            (None, true) => explained(&bundle, input.as_deref(), decision.zip(log), format),
+            (None, false) => eval(&bundle, input.as_deref(), &query, format),
         },
         PolicyVerb::Schema => {
             say(&format!(
@@ -425,6 +538,32 @@ fn eval_batch(dir: &Path, file: &Path) -> anyhow::Result<u8> {
         let answer = vaultgate_pdp::eval(&policy, input, &question.query)
             .unwrap_or_else(|error| serde_json::json!({"error": error.to_string()}));
         say(&answer.to_string());
+    }
+    Ok(0)
+}
+
+/// Explains the decision on a file's input, or on what was recorded.
+fn explained(
+    dir: &Path,
+    input: Option<&Path>,
+    recorded: Option<(String, PathBuf)>,
+    format: Format,
+) -> anyhow::Result<u8> {
+    let bundle = Bundle::load(dir)?;
+    let (rules, _) = bundle.annotations();
+    let policy = Policy::admit(bundle, &Limits::default())
+        .map_err(|rejected| anyhow::anyhow!("{rejected}"))?;
+    let input = match (input, recorded) {
+        (Some(file), _) => std::fs::read_to_string(file)?,
+        (None, Some((id, log))) => again::recorded_input(&log, &id)?,
+        (None, None) => anyhow::bail!(
+            "there is nothing to explain; hint: `--input FILE`, or `--decision ID --log DIR`"
+        ),
+    };
+    let explained = vaultgate_pdp::explain(&policy, &rules, &input);
+    match format {
+        Format::Json => say(&serde_json::to_string_pretty(&explained)?),
+        Format::Text => say(explained.to_text().trim_end()),
     }
     Ok(0)
 }

@@ -97,9 +97,7 @@ impl Pipeline {
         let (refusal, ticket, reply) = match claim {
             // What became of an approval says more than the denial that ended it.
             _ if refusal.is_some() => (refusal, None, None),
-            _ if !judged.decision.allow => {
-                (Some(Box::new(Refusal::denied(judged.decision))), None, None)
-            }
+            _ if !judged.decision.allow => (Some(self.denied(judged, trail).await), None, None),
             Claim::Refused(refusal) => (Some(refusal), None, None),
             Claim::Done(reply) => (None, None, Some(reply)),
             Claim::First(ticket) => (None, Some(ticket), None),

@@ -161,6 +161,7 @@ impl Pipeline {
                 return Ok(api::json(StatusCode::OK, &metadata::authzen(config)));
             }
             Route::Approval(id) => return self.approval_status(id, arrival, trail).await,
+            Route::Why(id) => return self.why(id, arrival, trail).await,
             Route::Undelete(id) => return self.undelete(id, arrival, trail).await,
             Route::Execute(id) => return self.execute(id, arrival, trail).await,
             _ => {}
