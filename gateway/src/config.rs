@@ -13,6 +13,7 @@ pub(crate) mod issuers;
 pub(crate) mod limits;
 pub(crate) mod login;
 pub(crate) mod notify;
+mod policy;
 pub(crate) mod problems;
 pub(crate) mod source;
 pub(crate) mod upstream;
@@ -24,6 +25,7 @@ use std::time::Duration;
 use url::Url;
 
 pub(crate) use approvals::Approvals;
+pub(crate) use policy::{BundleService, Policy};
 pub(crate) use problems::{Problem, Problems};
 
 use file::ConfigFile;
@@ -141,20 +143,6 @@ pub(crate) struct Log {
     pub(crate) anchor_files: Vec<PathBuf>,
     /// Addresses that each checkpoint is posted to.
     pub(crate) anchor_urls: Vec<Url>,
-}
-
-/// The policy bundle and its limits.
-pub(crate) struct Policy {
-    /// Folder of the bundle.
-    pub(crate) dir: PathBuf,
-    /// Longest evaluation.
-    pub(crate) time_limit: Duration,
-    /// Whether the bytecode machine may decide plain reads and snapshots.
-    pub(crate) machine: bool,
-    /// Evaluation threads.
-    pub(crate) threads: usize,
-    /// Whether changes of the folder are picked up while running.
-    pub(crate) watch: bool,
 }
 
 /// The door where approvals are given.

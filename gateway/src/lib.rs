@@ -32,6 +32,8 @@ mod anchor;
 mod approvals;
 mod assent;
 mod authn;
+mod bundle_keys;
+mod bundle_service;
 mod deletions;
 mod incident;
 mod notices;
@@ -40,6 +42,7 @@ mod permit;
 mod policy_source;
 mod quarantine;
 mod recorder;
+mod shadow;
 
 mod outbound;
 mod store;

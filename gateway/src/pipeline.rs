@@ -46,6 +46,7 @@ use crate::policy_source::PolicySource;
 use crate::quarantine::Quarantine;
 use crate::recorder::Recorder;
 use crate::refusal::Refusal;
+use crate::shadow::Shadow;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
@@ -82,6 +83,7 @@ pub(crate) struct Pipeline {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) ledger: Ledger,
     pub(crate) refused: Refused,
+    pub(crate) shadow: Arc<Shadow>,
     pub(crate) catalogue: String,
 }
 
@@ -165,6 +167,8 @@ impl Pipeline {
             false,
         );
         let decision = self.judge(&policy, &input).await;
+        // And what a candidate would say, which changes nothing.
+        let shadow = self.shadow.judge(&input, &decision).await;
         // What policy wants from other people first, or has been given.
         let standing = self
             .standing(
@@ -182,6 +186,7 @@ impl Pipeline {
             input: &input,
             decision: &decision,
             reads: &gathered.reads,
+            shadow,
         };
         let recorded = self
             .record(

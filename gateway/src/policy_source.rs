@@ -18,6 +18,7 @@ use uuid::Uuid;
 use vaultgate_decision_log::{Kind, Priority};
 use vaultgate_pdp::{Annotation, Bundle, ENGINE, Limits, Policy};
 
+use crate::bundle_keys::BundleKeys;
 use crate::recorder::{PolicyRef, Recorder};
 
 /// Address space that a bundle may use while it is tried, bytes.
@@ -70,6 +71,7 @@ pub(crate) struct Active {
 pub(crate) struct PolicySource {
     dir: PathBuf,
     limits: Limits,
+    keys: BundleKeys,
     active: ArcSwap<Active>,
 }
 
@@ -78,12 +80,14 @@ impl PolicySource {
     pub(crate) async fn open(
         dir: &Path,
         limits: Limits,
+        keys: BundleKeys,
         recorder: &Recorder,
     ) -> Result<PolicySource, PolicyError> {
-        let active = activate(dir, &limits, None, recorder).await?;
+        let active = activate(dir, &limits, &keys, None, recorder).await?;
         Ok(PolicySource {
             dir: dir.to_owned(),
             limits,
+            keys,
             active: ArcSwap::from_pointee(active),
         })
     }
@@ -105,7 +109,12 @@ impl PolicySource {
             let _ = changed.try_send(());
         });
         let watching = watcher.and_then(|mut watcher| {
-            watcher.watch(&self.dir, notify::RecursiveMode::Recursive)?;
+            // An archive is replaced by another file of its name: its folder sees that.
+            let place = match self.dir.is_file() {
+                true => self.dir.parent().unwrap_or(&self.dir),
+                false => &self.dir,
+            };
+            watcher.watch(place, notify::RecursiveMode::Recursive)?;
             Ok(watcher)
         });
         let _watcher = match watching {
@@ -128,16 +137,28 @@ impl PolicySource {
 
     /// Tries the folder's bundle and swaps it in if it is good and new.
     pub(crate) async fn reload(&self, recorder: &Recorder) {
+        self.take(&self.dir, recorder).await;
+    }
+
+    /// Tries the bundle at a path and swaps it in if it is good and new. Whether it is the
+    /// active one now.
+    pub(crate) async fn take(&self, path: &Path, recorder: &Recorder) -> bool {
         let current = self.current();
-        match Bundle::load(&self.dir) {
-            Ok(bundle) if bundle.digest() == current.reference.bundle => return,
+        match Bundle::load(path) {
+            Ok(bundle)
+                if bundle.digest() == current.reference.bundle
+                    && self.keys.verify(&bundle).is_ok() =>
+            {
+                return true;
+            }
             _ => {}
         }
         let from = Some(current.reference.bundle.clone());
-        match activate(&self.dir, &self.limits, from, recorder).await {
+        match activate(path, &self.limits, &self.keys, from, recorder).await {
             Ok(active) => {
                 tracing::info!(bundle = active.reference.bundle, "policy activated");
                 self.active.store(Arc::new(active));
+                true
             }
             Err(error) => {
                 tracing::error!(%error, "policy not activated, the one in force stays");
@@ -154,6 +175,7 @@ impl PolicySource {
                         problem: Some(error.to_string()),
                     },
                 );
+                false
             }
         }
     }
@@ -174,6 +196,7 @@ struct PolicyRecord {
 async fn activate(
     dir: &Path,
     limits: &Limits,
+    keys: &BundleKeys,
     replaces: Option<String>,
     recorder: &Recorder,
 ) -> Result<Active, PolicyError> {
@@ -182,6 +205,8 @@ async fn activate(
         problems,
     };
     let bundle = Bundle::load(dir).map_err(|error| rejected(error.to_string()))?;
+    keys.verify(&bundle)
+        .map_err(|error| rejected(error.to_string()))?;
     let tried = dir.to_owned();
     let tried = tokio::task::spawn_blocking(move || try_in_child(&tried)).await;
     tried.unwrap_or_else(|error| {

@@ -137,6 +137,19 @@ pub(crate) struct TokenNote {
     pub(crate) expires: String,
 }
 
+/// What a candidate bundle would have decided otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct ShadowNote {
+    /// Digest of the candidate.
+    pub(crate) bundle: String,
+    /// Whether it would allow.
+    pub(crate) allow: bool,
+    /// Codes of its denials.
+    pub(crate) deny: Vec<String>,
+    /// How many others would have to approve.
+    pub(crate) quorum: Option<u32>,
+}
+
 /// A judged request.
 #[derive(Serialize)]
 pub(crate) struct DecisionRecord<'r> {
@@ -168,6 +181,9 @@ pub(crate) struct DecisionRecord<'r> {
     /// The approval that was asked for, used or refused.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) approval: Option<ApprovalNote>,
+    /// What a candidate bundle would have decided otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shadow: Option<ShadowNote>,
 }
 
 /// An approval, as records tell it.

@@ -25,6 +25,7 @@ use crate::activity::Activity;
 use crate::admit::{Admission, ConnectionCaps, RefusalLedger};
 use crate::approvals::Approvals;
 use crate::authn::Authenticator;
+use crate::bundle_service::BundleService;
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::console::Console;
@@ -43,6 +44,7 @@ use crate::pipeline::{Pipeline, Refused};
 use crate::policy_source::PolicySource;
 use crate::quarantine::{self, Quarantine};
 use crate::recorder::Recorder;
+use crate::shadow::Shadow;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::upstream::Upstream;
@@ -88,7 +90,17 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
     );
     let catalogue = introduce(&config, &recorder, opened.note()).await?;
     let limits = checks::policy_limits(&config.policy);
-    let policies = PolicySource::open(&config.policy.dir, limits.clone(), &recorder).await?;
+    let mut service = config
+        .policy
+        .service
+        .as_ref()
+        .map(|settings| BundleService::new(settings, outbound.with_local_http()));
+    let bundle = match &mut service {
+        Some(service) => service.first().await?,
+        None => config.policy.dir.clone(),
+    };
+    let keys = config.policy.keys.clone();
+    let policies = PolicySource::open(&bundle, limits.clone(), keys, &recorder).await?;
 
     let store = open_store(&config, &log).await?;
     let upstream = Upstream::new(&config.upstream, outbound.clone(), &clock)?;
@@ -155,6 +167,8 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
     let extra_ca = config.upstream.extra_ca.as_deref();
     let outbox = &config.approvals.outbox;
     let (notices, courier) = Notices::open(outbox, &config.notify, extra_ca, &clock)?;
+    let shadow = Arc::new(Shadow::new(config.policy.shadow.clone(), &limits));
+    shadow.reload().await;
     let pipeline = Arc::new(Pipeline {
         notices,
         deletions: Deletions::new(store.clone()),
@@ -179,6 +193,7 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
         clock,
         catalogue,
         refused: Refused::default(),
+        shadow: Arc::clone(&shadow),
     });
     let console = match &config.console {
         Some(door) => {
@@ -196,7 +211,11 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
     let told = courier.map(|courier| tokio::spawn(courier.run(stop.clone())));
     tokio::spawn(follow(Arc::clone(&pipeline), stop.clone()));
     tokio::spawn(pipeline.activity.clone().follow(stop.clone()));
-    if config.policy.watch {
+    tokio::spawn(shadow.watch(stop.clone()));
+    if let Some(service) = service {
+        let policies = Arc::clone(&pipeline.policies);
+        tokio::spawn(service.run(policies, recorder.clone(), stop.clone()));
+    } else if config.policy.watch {
         let policies = Arc::clone(&pipeline.policies);
         tokio::spawn(policies.watch(recorder.clone(), stop.clone()));
     }

@@ -43,6 +43,7 @@ pub(crate) struct Metrics {
     log_size: Gauge,
     log_poisoned: Gauge,
     machine: Family<ReasonLabels, Gauge>,
+    shadow: Family<ReasonLabels, Gauge>,
     unknown_outcomes: Counter,
     checkpoint_failures: Counter,
 }
@@ -58,6 +59,7 @@ impl Default for Metrics {
         let log_size = Gauge::default();
         let log_poisoned = Gauge::default();
         let machine = Family::<ReasonLabels, Gauge>::default();
+        let shadow = Family::<ReasonLabels, Gauge>::default();
         let unknown_outcomes = Counter::default();
         let checkpoint_failures = Counter::default();
         let mut register = |name: &str, help: &str, metric: Registered| match metric {
@@ -110,6 +112,11 @@ impl Default for Metrics {
             Registered::Gauges(Family::clone(&machine)),
         );
         register(
+            "policy_shadow",
+            "What a candidate bundle said to requests that the active one decided",
+            Registered::Gauges(Family::clone(&shadow)),
+        );
+        register(
             "unknown_outcomes",
             "Changes that may or may not have reached Azure: each needs a look",
             Registered::Counter(unknown_outcomes.clone()),
@@ -129,10 +136,28 @@ impl Default for Metrics {
             log_size,
             log_poisoned,
             machine,
+            shadow,
             unknown_outcomes,
             checkpoint_failures,
         }
     }
+}
+
+/// What shadows came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ShadowCounts {
+    /// Requests that both judged alike.
+    pub(crate) alike: u64,
+    /// Requests that the candidate would allow and that were denied, or owed more approval.
+    pub(crate) looser: u64,
+    /// Requests that the candidate would deny and that were allowed, or owed less approval.
+    pub(crate) stricter: u64,
+    /// The same verdict for other reasons.
+    pub(crate) reworded: u64,
+    /// Faults of the candidate.
+    pub(crate) faults: u64,
+    /// Requests that it was too slow for.
+    pub(crate) late: u64,
 }
 
 /// The kinds of metric that are registered above.
@@ -197,7 +222,19 @@ impl Metrics {
         log_size: u64,
         poisoned: bool,
         machine: Option<&MachineReport>,
+        shadow: ShadowCounts,
     ) -> String {
+        for (reason, count) in [
+            ("alike", shadow.alike),
+            ("looser", shadow.looser),
+            ("stricter", shadow.stricter),
+            ("reworded", shadow.reworded),
+            ("fault", shadow.faults),
+            ("late", shadow.late),
+        ] {
+            let gauge = self.shadow.get_or_create(&ReasonLabels { reason });
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
         let machine = machine.cloned().unwrap_or_default();
         for (reason, count) in [
             ("decided", machine.decided),

@@ -4,7 +4,7 @@
     python3 tests/docs/check.py [--keep-going] [NAME]...
 
 - A fence of `console` holds `$ command` lines, each followed by its output; a command may
-  go on over lines that end in a backslash. A line of `…` or `...` stands for any lines,
+  go on over lines that end in a backslash, and over lines of `> ` after a `<<`. A line of `…` or `...` stands for any lines,
   `…` inside a line for any text. The commands of one document run in one shell, in one
   folder, beside a gateway and an emulator of their own, with the variables that
   `cargo demo -- --env-file` writes, `demo.env` itself, and `vaultgate` on the path. A
@@ -101,6 +101,9 @@ def commands(fence):
             steps[-1][0] += "\n" + line
         elif line.startswith("$ "):
             steps.append([line[2:], []])
+        elif steps and line[:2] in (">", "> ") and "<<" in steps[-1][0] and not steps[-1][1]:
+            # What a shell shows while a command still wants text.
+            steps[-1][0] += "\n" + line[2:]
         elif steps:
             steps[-1][1].append(line)
         else:

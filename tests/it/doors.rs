@@ -18,7 +18,7 @@ use vaultgate_sim::{Fault, FaultKind, FaultRule, Identity, Match};
 use crate::harness::{Client, PATIENCE, Setup, VAULT, VERSION, World, item};
 
 /// The answer of the admin door, as text.
-fn admin(world: &World, path: &str) -> String {
+pub(crate) fn admin(world: &World, path: &str) -> String {
     let address = world.gateway.admin.strip_prefix("http://").unwrap();
     let mut stream = TcpStream::connect(address).unwrap();
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").unwrap();

@@ -13,7 +13,14 @@ const FLOORS: [&[&str]; 14] = [
     &["serving"],
     &["attack", "console", "replay"],
     &["pipeline"],
-    &["api", "custody", "facts", "idempotency"],
+    &[
+        "api",
+        "bundle_service",
+        "custody",
+        "facts",
+        "idempotency",
+        "shadow",
+    ],
     &["anchor", "observer"],
     &["refusal", "upstream"],
     &["listener", "permit", "policy_source"],
@@ -29,7 +36,14 @@ const FLOORS: [&[&str]; 14] = [
     ],
     &["store", "outbound"],
     &["config"],
-    &["address", "assent", "clock", "digest", "telemetry"],
+    &[
+        "address",
+        "assent",
+        "bundle_keys",
+        "clock",
+        "digest",
+        "telemetry",
+    ],
 ];
 
 fn source() -> PathBuf {

@@ -161,3 +161,55 @@ async fn a_lost_store_widens_nothing() {
         .await
         .expect(200, "allow");
 }
+
+/// A candidate beside the policy: it decides nothing, and what it would do is on record.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_judges_beside_the_policy_and_decides_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let candidate = bundle(folder.path());
+    let roles = candidate.join("vaultgate/roles.rego");
+    let text = std::fs::read_to_string(&roles).unwrap();
+    let stricter = text.replace(
+        r#""reader": {"read", "validate"}"#,
+        r#""reader": {"validate"}"#,
+    );
+    assert_ne!(text, stricter);
+    std::fs::write(&roles, stricter).unwrap();
+    let policy = format!("[policy]\nshadow = \"{}\"\n", candidate.display());
+    let world = World::with(Setup {
+        replace: vec![("[policy]\n".to_owned(), policy)],
+        ..Setup::default()
+    })
+    .await;
+    let jobs = format!("{VAULT}/backupJobs?{VERSION}");
+    for persona in ["reader", "operator"] {
+        world.persona(persona).get(&jobs).await.expect(200, "allow");
+    }
+    let differs = world.record(|r| !r["shadow"].is_null()).await;
+    assert_eq!(differs["verdict"], "allow");
+    assert_eq!(differs["shadow"]["allow"], false);
+    assert_eq!(differs["shadow"]["deny"][0], "class-not-granted");
+    assert_ne!(differs["shadow"]["bundle"], differs["policy"]["bundle"]);
+    let alike = world
+        .record(|r| {
+            r["kind"] == "decision" && r["input"]["principal"]["roles"][0] == "backup.operator"
+        })
+        .await;
+    assert!(alike["shadow"].is_null(), "{alike}");
+    let page = crate::doors::admin(&world, "/metrics");
+    assert!(
+        page.contains(r#"vaultgate_policy_shadow{reason="stricter"} 1"#),
+        "{page}"
+    );
+    // A candidate that is no bundle shadows nothing, and nothing else happens.
+    std::fs::write(
+        candidate.join("vaultgate/broken.rego"),
+        "package vaultgate\n\nx := \n",
+    )
+    .unwrap();
+    world
+        .persona("reader")
+        .get(&jobs)
+        .await
+        .expect(200, "allow");
+}

@@ -1,15 +1,18 @@
-//! A policy bundle: an OPA bundle folder, read once, whole and strictly.
+//! A policy bundle: an OPA bundle, as a folder or packed, read once, whole and strictly.
 //!
 //! What is digested is what is evaluated: each file is read one time, and nothing
 //! in the folder that could pass for policy or data is left out in silence. A
 //! bundle says nothing yet of whether its rules are fit to decide; admission does.
 
 mod archive;
+mod canonical;
 mod data;
 mod folder;
 mod manifest;
+mod tarball;
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::path::Path;
 
 use aws_lc_rs::digest;
@@ -20,6 +23,8 @@ use manifest::Manifest;
 
 /// Name of the manifest in a bundle.
 const MANIFEST: &str = ".manifest";
+/// Name of the signatures, which are no part of what they sign.
+const SIGNATURES: &str = ".signatures.json";
 /// Name of a data document; its folder is its place in `data`.
 const DATA: &str = "data.json";
 /// Largest Rego file, bytes.
@@ -44,10 +49,11 @@ pub struct Bundle {
     manifest: Manifest,
     data: Value,
     digest: String,
+    signatures: Option<String>,
 }
 
 impl Bundle {
-    /// Reads the bundle in a folder.
+    /// Reads the bundle in a folder, or in the gzipped tar archive that OPA ships bundles in.
     pub fn load(dir: &Path) -> Result<Bundle, BundleError> {
         let (bundle, problems) = Bundle::examine(dir);
         settle(problems)?;
@@ -57,14 +63,57 @@ impl Bundle {
     /// Reads what can be read, with everything that is wrong. A bundle with
     /// problems is good for finding further problems and for nothing else.
     pub(crate) fn examine(dir: &Path) -> (Bundle, Vec<Problem>) {
-        let (files, mut problems) = folder::read(dir);
+        let (files, mut problems) = match dir.is_file() {
+            true => packed(dir),
+            false => folder::read(dir),
+        };
         let bundle = Bundle::of(files, &mut problems);
         (bundle, problems)
     }
 
+    /// Reads a gzipped tar archive.
+    pub fn from_tarball(bytes: &[u8]) -> Result<Bundle, BundleError> {
+        let (files, mut problems) = tarball::read(bytes);
+        let bundle = Bundle::of(files, &mut problems);
+        settle(problems)?;
+        Ok(bundle)
+    }
+
+    /// The bundle as OPA ships it, with its signatures. The same bundle gives the same bytes.
+    pub fn to_tarball(&self) -> std::io::Result<Vec<u8>> {
+        let signatures = self.signatures.as_deref().map(|text| (SIGNATURES, text));
+        tarball::write(signatures.into_iter().chain(self.files()))
+    }
+
+    /// The text of `.signatures.json`, if there is one. Nobody has verified it.
+    pub fn signatures(&self) -> Option<&str> {
+        self.signatures.as_deref()
+    }
+
+    /// The same bundle with these signatures.
+    pub fn with_signatures(&self, signatures: String) -> Bundle {
+        Bundle {
+            signatures: Some(signatures),
+            ..self.clone()
+        }
+    }
+
+    /// Path of each file with the bytes that a signature is over.
+    pub fn signed_files(&self) -> impl Iterator<Item = (&str, Vec<u8>)> {
+        self.files().map(|(path, text)| {
+            let structured = path == MANIFEST || is_data(path);
+            // What is no JSON is refused elsewhere, and has no canonical text.
+            let canonical = structured
+                .then(|| canonical::canonical(text).ok())
+                .flatten();
+            let bytes = canonical.map_or_else(|| text.as_bytes().to_vec(), String::into_bytes);
+            (path, bytes)
+        })
+    }
+
     /// The bundle as one file: the same bundle always gives the same bytes.
     pub fn to_archive_bytes(&self) -> Vec<u8> {
-        archive::write(&self.files)
+        archive::write(&self.files, self.signatures.as_deref())
     }
 
     /// Reads what [`Bundle::to_archive_bytes`] wrote.
@@ -128,7 +177,15 @@ impl Bundle {
         self.manifest.unused_roots(packages, &self.data)
     }
 
-    pub(crate) fn of(files: Files, problems: &mut Vec<Problem>) -> Bundle {
+    pub(crate) fn of(mut files: Files, problems: &mut Vec<Problem>) -> Bundle {
+        let signatures = files.remove(SIGNATURES);
+        let signatures = signatures.and_then(|bytes| match text_of(SIGNATURES, bytes) {
+            Ok(text) => Some(text),
+            Err(problem) => {
+                problems.push(problem);
+                None
+            }
+        });
         let digest = digest_of(&files);
         let mut texts = BTreeMap::new();
         for (path, bytes) in files {
@@ -146,6 +203,27 @@ impl Bundle {
             manifest,
             data,
             digest,
+            signatures,
+        }
+    }
+}
+
+/// Reads a packed bundle, as far as its size allows.
+fn packed(path: &Path) -> (Files, Vec<Problem>) {
+    let read = std::fs::File::open(path).and_then(|file| {
+        let mut bytes = Vec::new();
+        file.take(MAX_BUNDLE as u64 + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    });
+    match read {
+        Ok(bytes) if bytes.len() <= MAX_BUNDLE => tarball::read(&bytes),
+        Ok(_) => {
+            let message = format!("the archive is larger than {MAX_BUNDLE} bytes");
+            (Files::new(), vec![Problem::error(".", None, message)])
+        }
+        Err(error) => {
+            let message = format!("cannot read `{}`: {error}", path.display());
+            (Files::new(), vec![Problem::error(".", None, message)])
         }
     }
 }

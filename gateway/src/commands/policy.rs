@@ -1,6 +1,7 @@
 //! `vaultgate policy check | test | eval | schema`, and the trial of a bundle.
 
 mod again;
+mod bundle;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -187,6 +188,20 @@ pub(crate) enum PolicyVerb {
         #[arg(long, value_name = "DAYS", default_value_t = 90)]
         days: u32,
     },
+    /// Pack, sign and inspect bundles as OPA ships them
+    #[command(subcommand)]
+    Bundle(bundle::BundleVerb),
+    /// Put a bundle back that was active before; list them without a name
+    Rollback {
+        /// Its revision or its digest
+        name: Option<String>,
+        /// Folder of the decision log
+        #[arg(long, value_name = "DIR")]
+        log: PathBuf,
+        /// Folder or archive of the active policy
+        #[arg(long, value_name = "PATH")]
+        into: Option<PathBuf>,
+    },
     /// Evaluate a query as `opa eval` does
     Eval {
         /// Folder of the bundle
@@ -217,7 +232,11 @@ pub(crate) enum PolicyVerb {
         format: Format,
     },
     /// Print the JSON Schemas of input and decision
-    Schema,
+    Schema {
+        /// Write them into this folder instead, as `opa check --schema` reads them
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
     /// Admit and probe a bundle with little memory; the gateway runs this in a
     /// process of its own before it activates one
     #[command(hide = true)]
@@ -274,6 +293,10 @@ pub(crate) fn run(verb: PolicyVerb) -> anyhow::Result<u8> {
             recorded,
             days,
         } => again::suggest(&dir, &recorded, days),
+        PolicyVerb::Bundle(verb) => bundle::run(verb),
+        PolicyVerb::Rollback { name, log, into } => {
+            bundle::rollback(name.as_deref(), &log, into.as_deref())
+        }
         PolicyVerb::Inspect { dir, format } => inspect(&dir, format),
         PolicyVerb::Eval {
             bundle,
@@ -289,7 +312,13 @@ pub(crate) fn run(verb: PolicyVerb) -> anyhow::Result<u8> {
             (None, true) => explained(&bundle, input.as_deref(), decision.zip(log), format),
             (None, false) => eval(&bundle, input.as_deref(), &query, format),
         },
-        PolicyVerb::Schema => {
+        PolicyVerb::Schema { dir: Some(dir) } => {
+            std::fs::create_dir_all(&dir)?;
+            std::fs::write(dir.join("input.json"), INPUT_SCHEMA)?;
+            std::fs::write(dir.join("decision.json"), DECISION_SCHEMA)?;
+            Ok(0)
+        }
+        PolicyVerb::Schema { dir: None } => {
             say(&format!(
                 "{{\"input\": {}, \"decision\": {}}}",
                 INPUT_SCHEMA.trim(),

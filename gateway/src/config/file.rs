@@ -16,9 +16,10 @@ use super::issuers::{Issuer, IssuerFile};
 use super::limits::LimitsFile;
 use super::login::LoginFile;
 use super::notify::NotifyFile;
+use super::policy::PolicyFile;
 use super::source::Source;
 use super::upstream::{UpstreamFile, secret_at_hand};
-use super::{Config, Console, Custody, Facts, Gateway, Listener, Log, Policy, Problems, Store};
+use super::{Config, Console, Custody, Facts, Gateway, Listener, Log, Problems, Store};
 
 /// Least space that can be kept for restores, bytes: two of the longest records.
 const LEAST_EMERGENCY: u64 = 128 << 10;
@@ -123,19 +124,6 @@ pub(crate) struct LogFile {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct PolicyFile {
-    dir: PathBuf,
-    #[serde(default = "twenty_milliseconds")]
-    time_limit: Written,
-    threads: Option<usize>,
-    #[serde(default = "yes")]
-    machine: bool,
-    #[serde(default = "yes")]
-    watch: bool,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct StoreFile {
     path: Option<PathBuf>,
     postgres: Option<String>,
@@ -180,9 +168,6 @@ fn console_address() -> SocketAddr {
 fn admin_address() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 8445))
 }
-fn twenty_milliseconds() -> Written {
-    Written(Duration::from_millis(20))
-}
 fn one_second() -> Written {
     Written(Duration::from_secs(1))
 }
@@ -212,9 +197,6 @@ fn segment_bytes() -> u64 {
 }
 fn emergency_bytes() -> u64 {
     4 << 20
-}
-fn yes() -> bool {
-    true
 }
 
 impl ConfigFile {
@@ -499,35 +481,6 @@ impl LogFile {
                 .map(|path| base.join(path))
                 .collect(),
             anchor_urls: self.anchor_urls,
-        })
-    }
-}
-
-impl PolicyFile {
-    fn check(self, base: &Path, problems: &mut Problems) -> Option<Policy> {
-        let dir = base.join(self.dir);
-        if !dir.is_dir() {
-            problems.add(
-                "policy.dir",
-                format!("`{}` is not a folder", dir.display()),
-                "point it at a bundle; `policies` of the release is one to start from",
-            );
-        }
-        // A longer limit lets a runaway rule exhaust the stack before the timer fires.
-        if self.time_limit.0 > Duration::from_millis(20) || self.time_limit.0.is_zero() {
-            problems.add(
-                "policy.time_limit",
-                "an evaluation may take at most 20ms",
-                "use a duration between 1ms and 20ms",
-            );
-        }
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        Some(Policy {
-            dir,
-            time_limit: self.time_limit.0,
-            machine: self.machine,
-            threads: self.threads.unwrap_or(cores).clamp(1, 64),
-            watch: self.watch,
         })
     }
 }

@@ -19,7 +19,9 @@ use crate::listener::Answer;
 use crate::notices;
 use crate::permit::{Permit, UpstreamRequest};
 use crate::policy_source::Active;
-use crate::recorder::{ApprovalNote, DecisionRecord, Forward, Read, RecordError, RefusalNote};
+use crate::recorder::{
+    ApprovalNote, DecisionRecord, Forward, Read, RecordError, RefusalNote, ShadowNote,
+};
 use crate::refusal::{RECEIPT, Refusal};
 
 /// A judgement and what it rests on.
@@ -28,6 +30,7 @@ pub(super) struct Judged<'j> {
     pub(super) input: &'j Document,
     pub(super) decision: &'j Decision,
     pub(super) reads: &'j [Read],
+    pub(super) shadow: Option<ShadowNote>,
 }
 
 /// What a recorded decision leads to.
@@ -189,6 +192,7 @@ impl Pipeline {
             replayed_of,
             part_of: None,
             approval,
+            shadow: judged.shadow.clone(),
         };
         let priority = match asked.class {
             // What people have approved is not to wait for a disk to be freed.

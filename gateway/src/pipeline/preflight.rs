@@ -117,6 +117,7 @@ impl Pipeline {
             replayed_of: None,
             part_of: None,
             approval: None,
+            shadow: None,
         };
         let written = self
             .recorder

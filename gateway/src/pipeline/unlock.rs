@@ -74,6 +74,7 @@ impl Pipeline {
             replayed_of: None,
             part_of: Some(consumed.decision()),
             approval: None,
+            shadow: None,
         };
         let written = self
             .recorder

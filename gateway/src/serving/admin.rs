@@ -30,9 +30,12 @@ fn metrics(pipeline: &Pipeline) -> Answer {
     let poisoned = log.poisoned().is_some();
     let policy = pipeline.policies.current();
     let machine = policy.policy.machine().ok();
-    let page = pipeline
-        .metrics
-        .render(log.size(), poisoned, machine.as_ref());
+    let page = pipeline.metrics.render(
+        log.size(),
+        poisoned,
+        machine.as_ref(),
+        pipeline.shadow.counts(),
+    );
     let mut answer = text(StatusCode::OK, page);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     answer

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::{Files, MANIFEST, MAX_BUNDLE, MAX_FILES, is_data, is_rego, size_limit};
+use super::{Files, MANIFEST, MAX_BUNDLE, MAX_FILES, SIGNATURES, is_data, is_rego, size_limit};
 use crate::problem::Problem;
 use crate::strict_json;
 
@@ -13,9 +13,14 @@ use crate::strict_json;
 const MAX_ARCHIVE: usize = 2 * MAX_BUNDLE;
 
 /// Writes the files; the same files always give the same bytes.
-pub(super) fn write(files: &BTreeMap<String, String>) -> Vec<u8> {
+pub(super) fn write(files: &BTreeMap<String, String>, signatures: Option<&str>) -> Vec<u8> {
+    let files = files
+        .iter()
+        .map(|(path, text)| (path.as_str(), text.as_str()));
+    let signatures = signatures.map(|text| (SIGNATURES, text));
+    let all: BTreeMap<&str, &str> = files.chain(signatures).collect();
     // Text under text in a map: writing it as JSON cannot fail.
-    serde_json::to_vec(files).unwrap_or_default()
+    serde_json::to_vec(&all).unwrap_or_default()
 }
 
 /// Reads the files back.
@@ -42,7 +47,7 @@ pub(super) fn read(bytes: &[u8]) -> (Files, Vec<Problem>) {
     let mut problems = Vec::new();
     for (path, text) in archive {
         let plain = !path.split('/').any(|part| matches!(part, "" | "." | ".."));
-        let known = path == MANIFEST || is_rego(&path) || is_data(&path);
+        let known = path == MANIFEST || path == SIGNATURES || is_rego(&path) || is_data(&path);
         match text {
             Value::String(text) if plain && known && text.len() <= size_limit(&path) => {
                 files.insert(path, text.into_bytes());

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::{Files, MANIFEST, MAX_BUNDLE, MAX_FILES, is_data, is_rego, size_limit};
+use super::{Files, MANIFEST, MAX_BUNDLE, MAX_FILES, SIGNATURES, is_data, is_rego, size_limit};
 use crate::problem::Problem;
 
 /// Deepest folder of a bundle.
@@ -78,15 +78,7 @@ impl Walk {
             return;
         };
         let path = format!("{prefix}{name}");
-        if name == ".signatures.json" {
-            self.complain(
-                &path,
-                "the bundle is signed, and signatures of folders are not verified",
-                "verify it before it is put here, and leave the signature out",
-            );
-            return;
-        }
-        if name.starts_with('.') && path != MANIFEST {
+        if name.starts_with('.') && path != MANIFEST && path != SIGNATURES {
             return;
         }
         match self.kind(entry, &path) {
@@ -151,7 +143,7 @@ impl Walk {
 
     fn file(&mut self, at: &Path, path: String) {
         let name = path.rsplit('/').next().unwrap_or_default();
-        let known = path == MANIFEST || is_rego(&path) || is_data(&path);
+        let known = path == MANIFEST || path == SIGNATURES || is_rego(&path) || is_data(&path);
         if !known {
             if !is_reading_matter(name) {
                 self.complain(
