@@ -253,7 +253,11 @@ pub(crate) fn sign(
         Algorithm::EdDSA => EncodingKey::from_ed_pem(&pem),
         _ => EncodingKey::from_rsa_pem(&pem),
     };
-    let key = key.map_err(|error| unusable(error.to_string()))?;
+    let key = key.map_err(|error| {
+        unusable(format!(
+            "{error}; hint: PEM as PKCS#8, `openssl pkcs8 -topk8 -nocrypt -in KEY`"
+        ))
+    })?;
     let files = bundle.signed_files().map(|(path, bytes)| SignedFile {
         name: path.to_owned(),
         hash: crate::digest::hex(digest::digest(&digest::SHA256, &bytes).as_ref()),

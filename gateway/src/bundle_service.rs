@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, ETAG, HeaderName, IF_NONE_MATCH};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH};
 use http::{HeaderValue, Request, StatusCode};
 use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
@@ -24,6 +24,8 @@ use crate::recorder::Recorder;
 const BACKOFF: Duration = Duration::from_secs(1);
 /// Longest wait after a failure.
 const MAX_BACKOFF: Duration = Duration::from_secs(300);
+/// Media type by which OPA's bundle services say that they let a client wait.
+const LONG_POLLED: &str = "application/vnd.openpolicyagent.bundles";
 /// Longest download, beyond the time that the service may keep us waiting.
 const DOWNLOAD: Duration = Duration::from_secs(60);
 
@@ -48,6 +50,10 @@ pub(crate) struct BundleService {
     settings: Settings,
     outbound: Outbound,
     etag: Option<HeaderValue>,
+    /// Digest of what came last: a service without ETags sends it again and again.
+    last: Option<[u8; 32]>,
+    /// Whether the service keeps us waiting for a change, as it was asked to.
+    waits: bool,
 }
 
 impl BundleService {
@@ -57,10 +63,13 @@ impl BundleService {
             settings: settings.clone(),
             outbound,
             etag: None,
+            last: None,
+            waits: false,
         }
     }
 
-    /// The bundle to start with: the one that was kept, or else the first that comes.
+    /// The bundle to start with: the one that was kept, or else the first that comes. It is
+    /// kept by [`BundleService::took`], once it was found good.
     pub(crate) async fn first(&mut self) -> Result<PathBuf, ServiceError> {
         let kept = self.settings.kept();
         if kept.is_file() {
@@ -68,13 +77,23 @@ impl BundleService {
         }
         match self.fetch().await? {
             Some(bytes) => {
-                keep(&kept, &bytes)?;
-                Ok(kept)
+                let next = kept.with_extension("next");
+                keep(&next, &bytes)?;
+                Ok(next)
             }
             None => Err(ServiceError::Answer(
                 "it says that nothing changed, at first".into(),
             )),
         }
+    }
+
+    /// Keeps a bundle that is the active one now, for the next start.
+    pub(crate) fn took(&self, path: &Path) -> Result<(), ServiceError> {
+        let kept = self.settings.kept();
+        if path == kept {
+            return Ok(());
+        }
+        std::fs::rename(path, &kept).map_err(|error| ServiceError::Keep { path: kept, error })
     }
 
     /// Fetches until `stop` turns true.
@@ -91,12 +110,10 @@ impl BundleService {
                 Ok(()) => {
                     failures = 0;
                     // Who was kept waiting has waited already.
-                    self.settings
-                        .every
-                        .saturating_sub(match self.settings.long_poll {
-                            Some(_) => began.elapsed().max(self.settings.every),
-                            None => Duration::ZERO,
-                        })
+                    match self.waits {
+                        true => self.settings.every.saturating_sub(began.elapsed()),
+                        false => self.settings.every,
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "no bundle from the service; the active one stays");
@@ -124,14 +141,14 @@ impl BundleService {
         let Some(bytes) = self.fetch().await? else {
             return Ok(());
         };
-        let kept = self.settings.kept();
-        let next = kept.with_extension("next");
+        let digest = crate::digest::sha256_raw(&bytes);
+        if self.last.replace(digest) == Some(digest) {
+            return Ok(());
+        }
+        let next = self.settings.kept().with_extension("next");
         keep(&next, &bytes)?;
         if policies.take(&next, recorder).await {
-            std::fs::rename(&next, &kept).map_err(|error| ServiceError::Keep {
-                path: kept.clone(),
-                error,
-            })?;
+            self.took(&next)?;
         }
         Ok(())
     }
@@ -174,6 +191,9 @@ impl BundleService {
             StatusCode::NOT_MODIFIED => Ok(None),
             StatusCode::OK => {
                 self.etag = answer.headers().get(ETAG).cloned();
+                // A service that knows of waiting says so by the type of what it sends.
+                let kind = answer.headers().get(CONTENT_TYPE);
+                self.waits = !wait.is_zero() && kind.is_some_and(|kind| kind == LONG_POLLED);
                 Ok(Some(answer.into_body()))
             }
             status => Err(ServiceError::Answer(format!("it answered {status}"))),

@@ -104,17 +104,32 @@ impl PolicySource {
         mut stop: watch::Receiver<bool>,
     ) {
         let (changed, mut changes) = mpsc::channel(1);
-        let watcher = notify::recommended_watcher(move |_| {
+        // An archive is replaced by another file of its name: its folder sees that, and much
+        // else besides.
+        let archive = self.dir.is_file().then(|| self.dir.clone());
+        let only = archive
+            .as_deref()
+            .and_then(Path::file_name)
+            .map(ToOwned::to_owned);
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            let concerns = |event: &notify::Event| {
+                let named = event
+                    .paths
+                    .iter()
+                    .any(|path| path.file_name() == only.as_deref());
+                is_change(event) && (only.is_none() || named)
+            };
+            if event.as_ref().is_ok_and(|event| !concerns(event)) {
+                return;
+            }
             // A full channel already holds a change to look at.
             let _ = changed.try_send(());
         });
         let watching = watcher.and_then(|mut watcher| {
-            // An archive is replaced by another file of its name: its folder sees that.
-            let place = match self.dir.is_file() {
-                true => self.dir.parent().unwrap_or(&self.dir),
-                false => &self.dir,
-            };
-            watcher.watch(place, notify::RecursiveMode::Recursive)?;
+            match archive.as_deref().and_then(Path::parent) {
+                Some(folder) => watcher.watch(folder, notify::RecursiveMode::NonRecursive)?,
+                None => watcher.watch(&self.dir, notify::RecursiveMode::Recursive)?,
+            }
             Ok(watcher)
         });
         let _watcher = match watching {
@@ -178,6 +193,15 @@ impl PolicySource {
                 false
             }
         }
+    }
+}
+
+/// Whether something was changed, and not merely read: reading is what a change leads to.
+pub(crate) fn is_change(event: &notify::Event) -> bool {
+    use notify::event::{AccessKind, AccessMode, EventKind};
+    match event.kind {
+        EventKind::Access(kind) => kind == AccessKind::Close(AccessMode::Write),
+        _ => true,
     }
 }
 

@@ -71,6 +71,11 @@ struct ConfigRecord<'r> {
     catalogue: &'r str,
 }
 
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // A sender that is gone has stopped, too.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
 /// Runs the gateway until `stop` turns true and requests in flight have ended.
 pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow::Result<()> {
     authn::install_crypto();
@@ -96,11 +101,17 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
         .as_ref()
         .map(|settings| BundleService::new(settings, outbound.with_local_http()));
     let bundle = match &mut service {
-        Some(service) => service.first().await?,
+        Some(service) => tokio::select! {
+            first = service.first() => first?,
+            _ = stopped(stop.clone()) => return Ok(()),
+        },
         None => config.policy.dir.clone(),
     };
     let keys = config.policy.keys.clone();
     let policies = PolicySource::open(&bundle, limits.clone(), keys, &recorder).await?;
+    if let Some(service) = &service {
+        service.took(&bundle)?;
+    }
 
     let store = open_store(&config, &log).await?;
     let upstream = Upstream::new(&config.upstream, outbound.clone(), &clock)?;

@@ -14,7 +14,7 @@ use notify::Watcher as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use vaultgate_pdp::{Bundle, Decision, Document, Evaluator, Limits, Policy};
 
-use crate::policy_source::try_in_child;
+use crate::policy_source::{is_change, try_in_child};
 use crate::recorder::ShadowNote;
 use crate::telemetry::ShadowCounts;
 
@@ -90,7 +90,10 @@ impl Shadow {
     pub(crate) async fn watch(self: Arc<Self>, mut stop: watch::Receiver<bool>) {
         let Some(dir) = self.dir.clone() else { return };
         let (changed, mut changes) = mpsc::channel(1);
-        let watcher = notify::recommended_watcher(move |_| {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            if event.as_ref().is_ok_and(|event| !is_change(event)) {
+                return;
+            }
             // A full channel already holds a change to look at.
             let _ = changed.try_send(());
         });

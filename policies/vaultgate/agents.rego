@@ -21,13 +21,17 @@ deny_change contains {
 	"control": ["SOC2 CC6.1", "SOC2 CC6.3", "ISO27001 A.5.3", "NIST AC-6", "MCSB PA-7"],
 	"rule": "data.vaultgate.deny_change",
 } if {
-	not input.operation.class in data.vaultgate.settings.agents.classes
+	not free_to_agents
 	agent_acts
 
 	# Who has no role for it is told that.
 	count(able) > 0
-	not is_string(input.principal.person)
+	not person_known
 }
+
+free_to_agents if input.operation.class in data.vaultgate.settings.agents.classes
+
+person_known if is_string(input.principal.person)
 
 # METADATA
 # title: Budget of an agent
@@ -44,18 +48,18 @@ deny_change contains {
 	"rule": "data.vaultgate.deny_change",
 } if {
 	agent_acts
-	some spent in agent_spent
-	not spent.done < spent.budget
+	agent_spent
 }
 
-agent_spent contains {
-	"done": input.activity.agent.snapshot["1h"],
-	"budget": data.vaultgate.settings.agents.snapshots_hour,
+# Null is nobody. Who is not, and has no count or no budget, has spent it.
+agent_spent if {
+	not input.activity.agent == null
+	not has_room(input, ["activity", "agent", "snapshot", "1h"], ["agents", "snapshots_hour"])
 }
 
-agent_spent contains {
-	"done": input.activity.person.snapshot["1h"],
-	"budget": data.vaultgate.settings.agents.person_snapshots_hour,
+agent_spent if {
+	not input.activity.person == null
+	not has_room(input, ["activity", "person", "snapshot", "1h"], ["agents", "person_snapshots_hour"])
 }
 
 # METADATA
@@ -72,7 +76,14 @@ deny_change contains {
 	"control": ["SOC2 CC6.1", "ISO27001 A.8.3", "NIST AC-2(11)", "MCSB PA-7"],
 	"rule": "data.vaultgate.deny_change",
 } if {
-	is_array(data.vaultgate.settings.agents.hours)
 	agent_acts
-	not open_now(data.vaultgate.settings.agents.hours)
+	not agent_hours
+}
+
+# Null is any hour. Hours that nobody settled are none.
+agent_hours if data.vaultgate.settings.agents.hours == null
+
+agent_hours if {
+	is_array(data.vaultgate.settings.agents.hours)
+	open_now(data.vaultgate.settings.agents.hours)
 }

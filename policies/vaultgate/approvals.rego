@@ -39,10 +39,28 @@ obligations := [{
 #   remediation: Say in `settings.approvals` how this class is approved.
 deny_change contains {
 	"code": "approval-unsettled",
-	"message": sprintf("`settings.approvals` does not say how operations of class `%s` are approved", [input.operation.class]),
+	"message": sprintf(
+		"the settings do not say how operations of class `%s` are approved; complete `approvals`, `approvers` and `duties`",
+		[input.operation.class],
+	),
 	"control": ["SOC2 CC6.3", "ISO27001 A.5.3", "NIST AC-3(2)", "MCSB PA-7"],
 	"rule": "data.vaultgate.deny_change",
 } if {
-	input.operation.class in {"weaken", "delete", "guard", "disclose", "move"}
-	not data.vaultgate.settings.approvals[input.operation.class].quorum >= 1
+	owes_approval
+	not approval_settled
+}
+
+owes_approval if input.operation.class in {"weaken", "delete", "guard", "disclose", "move"}
+
+owes_approval if data.vaultgate.settings.approvals[input.operation.class]
+
+# Whether all is there that an approval takes: where one member is missing there is no obligation,
+# and without `duties` who asks could approve.
+approval_settled if {
+	terms := data.vaultgate.settings.approvals[input.operation.class]
+	terms.quorum >= 1
+	terms.ttl
+	terms.cooling_off
+	data.vaultgate.settings.approvers
+	data.vaultgate.settings.duties
 }

@@ -16,6 +16,9 @@ test_what_cannot_be_undone_needs_two_others if {
 		obligation.type == "approval"
 		obligation.quorum == 2
 		count(obligation.from) > 0
+		terms := data.vaultgate.settings.approvals[class]
+		obligation.ttl == terms.ttl
+		obligation.cooling_off == terms.cooling_off
 	}
 }
 

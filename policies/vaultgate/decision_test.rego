@@ -21,6 +21,22 @@ test_nothing_is_allowed_that_nothing_grants if {
 	}
 }
 
+# Were there no reason why nothing grants it, it would be denied all the same.
+test_nothing_is_allowed_without_a_grant if {
+	asked := testing.request(testing.stranger, "read", testing.vault)
+	decision := data.vaultgate.decision with input as asked with data.vaultgate.deny_ungranted as set()
+	decision.allow == false
+	decision["deny"] == set()
+}
+
+test_nothing_is_allowed_that_is_not_told if {
+	untold := json.remove(testing.request(testing.reader, "read", testing.vault), ["resource/id"])
+	decision := data.vaultgate.decision with input as untold
+	decision.allow == false
+	count(decision.grants) == 0
+	testing.codes(decision) == {"scope-not-bound"}
+}
+
 test_a_denial_outweighs_every_grant if {
 	asked := testing.request(testing.operator, "snapshot", testing.item)
 	unknown := object.union(asked, {"operation": {"body_unknown": ["/properties/new"]}})

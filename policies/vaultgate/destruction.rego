@@ -27,18 +27,18 @@ deny_delete contains {
 	"code": "delete-budget",
 	"message": sprintf(
 		"%v deletions in a day are your budget, and are spent; wait, or have another custodian ask",
-		[data.vaultgate.settings["delete"].day],
+		[shown(["delete", "day"])],
 	),
 	"control": ["SOC2 CC7.2", "SOC2 A1.2", "ISO27001 A.8.13", "NIST CP-9", "MCSB BR-2"],
 	"rule": "data.vaultgate.deny_delete",
 } if {
 	some who in behind
-	not who["delete"]["24h"] < data.vaultgate.settings["delete"].day
+	not has_room(who, ["delete", "24h"], ["delete", "day"])
 }
 
 # Who acts, by each of the names that are counted. Counts that nobody told are no counts of
 # nothing: what is compared with them denies.
-behind contains object.get(input.activity, "principal", {})
+behind contains object.get(input, ["activity", "principal"], {})
 
 behind contains input.activity.agent if is_object(input.activity.agent)
 
@@ -58,15 +58,16 @@ deny_delete contains {
 	"code": "first-destruction",
 	"message": sprintf(
 		"%v deletions are allowed on the first day that you delete, and are spent; wait a day, or have another custodian ask",
-		[data.vaultgate.settings["delete"].first_day],
+		[shown(["delete", "first_day"])],
 	),
 	"control": ["SOC2 CC7.2", "ISO27001 A.8.16", "NIST AC-6", "MCSB BR-2"],
 	"rule": "data.vaultgate.deny_delete",
 } if {
-	own := input.activity.principal["delete"]
-	own["30d"] == own["24h"]
-	own["24h"] >= data.vaultgate.settings["delete"].first_day
+	not deleted_before
+	not has_room(input, ["activity", "principal", "delete", "24h"], ["delete", "first_day"])
 }
+
+deleted_before if input.activity.principal["delete"]["30d"] > input.activity.principal["delete"]["24h"]
 
 # METADATA
 # title: Deletions from one vault
@@ -80,12 +81,12 @@ deny_delete contains {
 	"code": "vault-delete-budget",
 	"message": sprintf(
 		"%v deletions from one vault in a day are the budget of all, and are spent; wait",
-		[data.vaultgate.settings["delete"].vault_day],
+		[shown(["delete", "vault_day"])],
 	),
 	"control": ["SOC2 CC7.2", "SOC2 A1.2", "ISO27001 A.8.13", "NIST CP-9", "MCSB BR-2"],
 	"rule": "data.vaultgate.deny_delete",
 } if {
-	not input.activity.vault["delete"]["24h"] < data.vaultgate.settings["delete"].vault_day
+	not has_room(input, ["activity", "vault", "delete", "24h"], ["delete", "vault_day"])
 }
 
 # METADATA
@@ -104,15 +105,11 @@ deny_delete contains {
 	"control": ["SOC2 CC7.2", "SOC2 A1.2", "ISO27001 A.8.13", "NIST CP-9", "MCSB BR-2"],
 	"rule": "data.vaultgate.deny_delete",
 } if {
-	input.activity.estate.delete_24h > data.vaultgate.settings["delete"].first_day
-	not within_share
+	not few_deleted
+	not has_room(input, ["activity", "estate", "delete_share_24h"], ["delete", "estate_share"])
 }
 
-# Nobody's count is less than every number.
-within_share if {
-	is_number(input.activity.estate.delete_share_24h)
-	input.activity.estate.delete_share_24h < data.vaultgate.settings["delete"].estate_share
-}
+few_deleted if within(input.activity.estate.delete_24h, data.vaultgate.settings["delete"].first_day)
 
 # METADATA
 # title: Deletion without a net
@@ -129,11 +126,15 @@ deny_delete contains {
 	"rule": "data.vaultgate.deny_delete",
 } if {
 	holds_data
-	not lower(input.facts.vault.soft_delete) in {"enabled", "on", "alwayson"}
+	not soft_delete_on
 }
 
-# Whether recovery points go with it.
-holds_data if input.resource.item != null
+soft_delete_on if lower(input.facts.vault.soft_delete) in {"enabled", "on", "alwayson"}
+
+# Whether recovery points go with it. What nobody told could hold them.
+holds_data if not input.resource.item == null
+
+holds_data if not input.resource.type
 
 holds_data if endswith(lower(input.resource.type), "/protectioncontainers")
 
@@ -155,23 +156,21 @@ deny_delete contains {
 	"code": "last-recovery-points",
 	"message": sprintf(
 		"the newest recovery point of this item is not %v days old, or nobody knows; stop protection, keep the data, and delete it then",
-		[youngest_days],
+		[object.get(settled, ["delete", "youngest_days"], "so many")],
 	),
 	"control": ["SOC2 A1.2", "ISO27001 A.8.13", "NIST CP-9", "MCSB BR-2"],
 	"rule": "data.vaultgate.deny_delete",
 } if {
-	youngest_days > 0
-	input.resource.item != null
+	not input.resource.item == null
+	not data.vaultgate.settings["delete"].youngest_days == 0
 	not old_enough
 }
-
-youngest_days := data.vaultgate.settings["delete"].youngest_days
 
 old_enough if input.facts.item.recovery_points.count == 0
 
 old_enough if {
 	newest := time.parse_rfc3339_ns(input.facts.item.recovery_points.newest)
-	time.parse_rfc3339_ns(input.now) - newest > youngest_days * 86400000000000
+	time.parse_rfc3339_ns(input.now) - newest > data.vaultgate.settings["delete"].youngest_days * 86400000000000
 }
 
 # METADATA
@@ -228,8 +227,14 @@ deny_delete contains {
 	"rule": "data.vaultgate.deny_delete",
 } if {
 	some who in behind
-	some operation, _ in who.refused
-	startswith(lower(operation), "microsoft.authorization/")
+	not untried(who)
+}
+
+# Whether they are known to have been refused nothing of the kind.
+untried(who) if {
+	every operation, _ in who.refused {
+		not startswith(lower(operation), "microsoft.authorization/")
+	}
 }
 
 # METADATA
@@ -247,10 +252,13 @@ deny_delete contains {
 	"rule": "data.vaultgate.deny_delete",
 } if {
 	some who in behind
-	not who.vaults["1h"] - own_vault < data.vaultgate.settings["delete"].vaults_hour
+	not few_vaults(who)
 }
 
-# Whether this vault may be one of those that were changed.
-own_vault := 1 if input.activity.vault["delete"]["1h"] > 0
+few_vaults(who) if below(who.vaults["1h"] - own_vault, data.vaultgate.settings["delete"].vaults_hour)
 
-own_vault := 0 if not input.activity.vault["delete"]["1h"] > 0
+# How many of the vaults that were changed this one may be: none or one.
+own_vault := count({done |
+	done := input.activity.vault["delete"]["1h"]
+	done > 0
+})

@@ -17,7 +17,7 @@ deny_change contains {
 	"code": "flow-not-covered",
 	"message": sprintf(
 		"the reviewed definition of the flow `%s` does not contain this request; have the definition reviewed with it",
-		[input.flow.name],
+		[object.get(input.flow, "name", "without a name")],
 	),
 	"control": ["SOC2 CC8.1", "ISO27001 A.8.32", "NIST CM-3", "MCSB BR-1"],
 	"rule": "data.vaultgate.deny_change",
@@ -57,6 +57,6 @@ deny_change contains {
 	"rule": "data.vaultgate.deny_change",
 } if {
 	input.principal.kind == "flow"
-	input.flow == null
+	object.get(input, "flow", null) == null
 	input.operation.class != "snapshot"
 }

@@ -60,11 +60,30 @@ test_break_glass_opens_restores_in_place_too if {
 	not data.vaultgate.decision.allow with input as object.union(home, {"incident": null})
 }
 
+# What a restore needs to read, for who has no role at all.
+test_break_glass_opens_reads_to_people if {
+	every class in ["read", "validate"] {
+		asked := object.union(asks(class, glass), {"principal": {"roles": []}})
+		data.vaultgate.decision.allow with input as asked
+		bot := {"principal": {"actors": [{"issuer": "https://idp", "subject": "bot"}]}}
+		not data.vaultgate.decision.allow with input as object.union(asked, bot)
+	}
+}
+
+test_grants_name_the_incident if {
+	on_path := data.vaultgate.decision.grants with input as asks("restore", fast)
+	on_path == {{"incident": "restore-fast-path"}}
+	opened := data.vaultgate.decision.grants with input as asks("restore", glass)
+	opened == {{"incident": "break-glass"}}
+}
+
 test_break_glass_leads_nowhere_else if {
 	elsewhere := to(asks("restore", glass), "disks", {"resource_group": "/subscriptions/9/resourceGroups/x"})
 	not data.vaultgate.decision.allow with input as elsewhere
-	agent := object.union(asks("restore", glass), {"principal": {"kind": "agent"}})
-	not data.vaultgate.decision.allow with input as agent
+	every kind in ["agent", "workload", "flow", "unknown"] {
+		asked := object.union(asks("restore", glass), {"principal": {"kind": kind}})
+		not data.vaultgate.decision.allow with input as asked
+	}
 	through := object.union(asks("restore", glass), {"principal": {"actors": [{"issuer": "https://idp", "subject": "bot"}]}})
 	not data.vaultgate.decision.allow with input as through
 }

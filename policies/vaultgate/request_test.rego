@@ -100,3 +100,20 @@ counts(members) := object.union(nothing, members)
 
 # The codes of a decision's denials.
 codes(decision) := {reason.code | some reason in decision.deny}
+
+# The codes that a request meets without one of its members.
+codes_without(path, asked) := codes(decision) if {
+	decision := data.vaultgate.decision with input as json.remove(asked, [path])
+}
+
+# The codes that it meets without one of the settings.
+codes_unsettled(path, asked) := codes(decision) if {
+	settings := json.remove(data.vaultgate.settings, [path])
+	decision := data.vaultgate.decision with input as asked with data.vaultgate.settings as settings
+}
+
+# The message of a denial.
+message(code, decision) := reason.message if {
+	some reason in decision.deny
+	reason.code == code
+}

@@ -24,6 +24,12 @@ test_body_unknown_denies_changes if {
 	}
 }
 
+test_body_unknown_denies_where_nobody_looked if {
+	every class in testing.classes - {"read", "validate"} {
+		"body-unknown" in testing.codes_without("operation/body_unknown", unknown(class))
+	}
+}
+
 test_body_unknown_spares_what_changes_nothing if {
 	codes(unknown("read")) == set()
 	codes(unknown("validate")) == set()
@@ -34,6 +40,7 @@ test_facts_unavailable_denies_changes if {
 		"facts-unavailable" in codes(without_facts(class, "unavailable"))
 		"facts-unavailable" in codes(without_facts(class, "cached"))
 		not "facts-unavailable" in codes(without_facts(class, "ok"))
+		"facts-unavailable" in codes(json.remove(without_facts(class, "ok"), ["facts/vault/status"]))
 	}
 }
 

@@ -46,7 +46,7 @@ deny_restore contains {
 	"control": ["SOC2 CC6.7", "ISO27001 A.8.12", "NIST AC-4", "MCSB BR-2"],
 	"rule": "data.vaultgate.deny_restore",
 } if {
-	"tenant" in input.request.restore.crosses
+	crosses("tenant")
 }
 
 # METADATA
@@ -80,13 +80,13 @@ deny_restore contains {
 	"code": "restore-budget",
 	"message": sprintf(
 		"%v restores in a day are your budget, and are spent; have another operator ask, or a reviewer open break-glass",
-		[data.vaultgate.settings.restore.day],
+		[shown(["restore", "day"])],
 	),
 	"control": ["SOC2 CC6.7", "ISO27001 A.8.12", "NIST SI-4", "MCSB BR-2"],
 	"rule": "data.vaultgate.deny_restore",
 } if {
 	some who in behind
-	not who.restore["24h"] < data.vaultgate.settings.restore.day
+	not has_room(who, ["restore", "24h"], ["restore", "day"])
 	not hurried
 }
 
@@ -109,8 +109,16 @@ deny_restore contains {
 	"control": ["SOC2 CC6.7", "ISO27001 A.5.31", "ISO27001 A.8.12", "NIST CP-9", "MCSB DP-2"],
 	"rule": "data.vaultgate.deny_restore",
 } if {
-	"region" in input.request.restore.crosses
+	crosses("region")
 	not landing_region
+}
+
+# Whether the restore crosses a border. Where nobody says what it crosses, it does.
+crosses(border) if border in input.request.restore.crosses
+
+crosses(_) if {
+	is_object(input.request.restore)
+	not is_array(object.get(input.request.restore, "crosses", null))
 }
 
 landing_region if {
@@ -138,8 +146,10 @@ deny_restore contains {
 } if {
 	some id in ids_in([input.request.restore, input.request.body])
 	contains(fold(id), "/providers/microsoft.managedidentity/")
-	not listed_in(object.get(data.vaultgate.landing, "identities", []), id)
+	not landing_identity(id)
 }
+
+landing_identity(id) if listed_in(data.vaultgate.landing.identities, id)
 
 # METADATA
 # title: Restore into a network that is not listed
@@ -159,10 +169,14 @@ deny_restore contains {
 } if {
 	some id in ids_in([input.request.restore, input.request.body])
 	contains(fold(id), "/virtualnetworks/")
-	not listed_in(object.get(data.vaultgate.landing, "networks", []), id)
-	not is_landing(id)
-	not covers(home_group, id)
+	not landing_network(id)
 }
+
+landing_network(id) if listed_in(data.vaultgate.landing.networks, id)
+
+landing_network(id) if is_landing(id)
+
+landing_network(id) if covers(home_group, id)
 
 listed_in(scopes, id) if {
 	some scope in scopes
@@ -188,14 +202,14 @@ deny_change contains {
 	"code": "disclose-budget",
 	"message": sprintf(
 		"%v of these a day are your budget, and are spent: what they hand out works without the gateway; wait, or have another custodian ask",
-		[data.vaultgate.settings.disclose.day],
+		[shown(["disclose", "day"])],
 	),
 	"control": ["SOC2 CC6.7", "ISO27001 A.8.12", "NIST AC-6", "MCSB BR-2"],
 	"rule": "data.vaultgate.deny_change",
 } if {
 	input.operation.class == "disclose"
 	some who in behind
-	not who.disclose["24h"] < data.vaultgate.settings.disclose.day
+	not has_room(who, ["disclose", "24h"], ["disclose", "day"])
 }
 
 # METADATA
@@ -225,7 +239,12 @@ given_away_to_known if {
 	}
 }
 
-agent_acts if not input.principal.kind in {"human", "workload", "flow"}
+agent_acts if not no_agent
+
+no_agent if input.principal.kind in {"human", "workload", "flow"}
+
+# Nobody says through whom they act.
+agent_acts if not input.principal.actors
 
 # The application that a person signed in with is an actor too; its kind, from the
 # configuration, is the principal's. Whoever acts beyond it was not looked at.
@@ -242,7 +261,7 @@ signed_in_with(actor) if {
 # The data goes back to where it came from.
 in_place if {
 	input.request.restore.kind == "original"
-	not "region" in input.request.restore.crosses
+	not crosses("region")
 	named_ids_known
 	named_urls_known
 }

@@ -18,6 +18,7 @@ home_account := concat("", [testing.prod, "/resourceGroups/rg1/providers/Microso
 
 test_restores_in_place_are_allowed if {
 	data.vaultgate.decision.allow with input as in_place(testing.operator)
+	data.vaultgate.decision.allow with input as in_place(testing.custodian)
 	near := object.union(original, {"storage_account": home_account})
 	data.vaultgate.decision.allow with input as testing.restore(testing.operator, "original", near, ["resource_group"])
 }
@@ -52,8 +53,10 @@ test_restore_target_not_listed_denies_foreign_targets if {
 }
 
 test_restore_target_not_listed_denies_what_is_not_in_place if {
-	through := object.union(original, {"storage_account": testing.foreign_account})
-	codes(testing.restore(testing.operator, "original", through, [])) == {"restore-target-not-listed"}
+	every through in [{"storage_account": testing.foreign_account}, {"url": "https://evil.example/"}] {
+		target := object.union(original, through)
+		codes(testing.restore(testing.operator, "original", target, [])) == {"restore-target-not-listed"}
+	}
 	codes(testing.restore(testing.operator, "original", original, ["region"])) == {"restore-target-not-listed", "restore-region-not-listed"}
 	codes(testing.request(testing.operator, "restore", testing.item)) == {"restore-target-not-listed"}
 	every kind in ["unknown", "files", "cross-region", "Original", null] {
@@ -80,6 +83,14 @@ test_restore_target_not_listed_denies_foreign_names_in_the_body if {
 	codes(testing.restore_with(testing.operator, "disks", to_staging, home)) == set()
 }
 
+test_restore_target_not_listed_denies_where_the_body_is_not_told if {
+	every asked in [in_place(testing.operator), testing.restore(testing.operator, "disks", to_staging, [])] {
+		codes(asked) == set()
+		testing.codes_without("request/body", asked) == {"restore-target-not-listed"}
+		testing.codes_without("request/restore", asked) == {"restore-target-not-listed"}
+	}
+}
+
 test_restore_target_not_listed_spares_other_classes if {
 	codes(testing.request(testing.operator, "snapshot", testing.item)) == set()
 }
@@ -87,6 +98,12 @@ test_restore_target_not_listed_spares_other_classes if {
 test_restore_crosses_tenant_denies if {
 	asked := testing.restore(testing.operator, "disks", to_staging, ["subscription", "tenant"])
 	codes(asked) == {"restore-crosses-tenant"}
+}
+
+test_restore_crosses_tenant_denies_where_nobody_says_what_it_crosses if {
+	untold := testing.codes_without("request/restore/crosses", in_place(testing.operator))
+	untold == {"restore-target-not-listed", "restore-crosses-tenant", "restore-region-not-listed"}
+	codes(testing.restore(testing.operator, "original", original, null)) == untold
 }
 
 test_restore_crosses_tenant_spares_the_own_tenant if {
@@ -100,6 +117,10 @@ test_agent_restore_needs_human_denies if {
 	bot := {"person": "p-1", "actors": [{"issuer": "https://idp.example", "subject": "bot"}]}
 	through := object.union(testing.operator, bot)
 	codes(in_place(through)) == {"agent-restore-needs-human"}
+}
+
+test_agent_restore_needs_human_denies_where_nobody_says_through_whom if {
+	"agent-restore-needs-human" in testing.codes_without("principal/actors", in_place(testing.operator))
 }
 
 test_agent_restore_needs_human_spares_the_application_one_signed_in_with if {
@@ -128,15 +149,28 @@ test_only_the_operator_role_restores if {
 	}
 }
 
+# What a restore into a resource group meets where one scope is listed.
+into(group, scope) := testing.codes(decision) if {
+	landing := {"scopes": [scope], "storage_accounts": [], "urls": []}
+	asked := testing.restore(testing.operator, "alternate", {"resource_group": group}, [])
+	decision := data.vaultgate.decision with input as asked with data.vaultgate.landing as landing
+}
+
 # The Kelvin sign lower-cases to k, and is another letter all the same: ids in a body
 # may hold what ids in a path cannot.
 test_only_ascii_letters_have_two_cases if {
-	landing := {"scopes": ["/subscriptions/s/resourceGroups/k"], "storage_accounts": [], "urls": []}
-	every name, codes_of in {"K": set(), "\u212a": {"restore-target-not-listed"}} {
-		target := {"resource_group": concat("", ["/subscriptions/s/resourceGroups/", name])}
-		asked := testing.restore(testing.operator, "alternate", target, [])
-		decision := data.vaultgate.decision with input as asked with data.vaultgate.landing as landing
-		testing.codes(decision) == codes_of
+	into("/subscriptions/s/resourceGroups/K", "/subscriptions/s/resourceGroups/k") == set()
+	into("/subscriptions/s/resourceGroups/\u212a", "/subscriptions/s/resourceGroups/k") == {"restore-target-not-listed"}
+	alphabet := "/subscriptions/s/resourceGroups/abcdefghijklmnopqrstuvwxyz"
+	into(upper(alphabet), alphabet) == set()
+}
+
+test_scopes_of_the_landing_zone_hold_whole_segments if {
+	every scope in ["/subscriptions/s", "/subscriptions/s/", "/subscriptions/s/resourceGroups/k"] {
+		into("/subscriptions/s/resourceGroups/k", scope) == set()
+	}
+	every scope in ["", "/", "subscriptions/s", "/subscriptions/s/resourceGroups", "/subscriptions/s/resourceGroups/"] {
+		into("/subscriptions/s/resourceGroupsx/k", scope) == {"restore-target-not-listed"}
 	}
 }
 
@@ -149,6 +183,7 @@ test_restore_budget_denies if {
 	every who in ["principal", "person"] {
 		codes(restored(who, 20)) == {"restore-budget"}
 	}
+	codes(json.remove(in_place(testing.operator), ["activity/principal/restore"])) == {"restore-budget"}
 }
 
 test_restore_budget_spares_what_is_within_and_incidents if {
@@ -179,6 +214,8 @@ test_restore_identity_not_listed_denies if {
 	every body in [{"identityInfo": {"managedIdentityResourceId": identity}}, {"a": [upper(identity)]}] {
 		codes(testing.restore_with(testing.operator, "original", original, body)) == {"restore-identity-not-listed"}
 	}
+	target := object.union(original, {"identity": identity})
+	codes(testing.restore(testing.operator, "original", target, [])) == {"restore-identity-not-listed"}
 }
 
 test_restore_identity_not_listed_spares if {
@@ -192,6 +229,8 @@ network(group) := concat("", [testing.prod, "/resourceGroups/", group, "/provide
 
 test_restore_network_not_listed_denies if {
 	codes(testing.restore_with(testing.operator, "original", original, {"n": network("rg2")})) == {"restore-network-not-listed"}
+	target := object.union(original, {"virtual_network": network("rg2")})
+	codes(testing.restore(testing.operator, "original", target, [])) == {"restore-network-not-listed"}
 }
 
 test_restore_network_not_listed_spares if {
@@ -213,6 +252,7 @@ test_disclose_budget_denies if {
 	every who in ["principal", "person", "agent"] {
 		codes(disclosed(who, 5)) == {"disclose-budget"}
 	}
+	codes(json.remove(testing.custody("disclose", {}), ["activity/principal/disclose"])) == {"disclose-budget"}
 }
 
 test_disclose_budget_spares if {
@@ -225,6 +265,12 @@ test_target_not_listed_denies if {
 		every body in [{"to": testing.foreign_account}, {"to": "https://evil.example/x"}] {
 			codes(testing.custody(class, {"request": {"body": body}})) == {"target-not-listed"}
 		}
+	}
+}
+
+test_target_not_listed_denies_where_the_body_is_not_told if {
+	every class in ["disclose", "move"] {
+		testing.codes_without("request/body", testing.custody(class, {})) == {"target-not-listed"}
 	}
 }
 

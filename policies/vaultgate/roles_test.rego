@@ -59,6 +59,27 @@ test_an_empty_scope_holds_nothing if {
 	}
 }
 
+test_a_scope_may_end_with_a_slash if {
+	bindings := {"role:backup.reader": [{"role": "reader", "scopes": [concat("", [testing.prod, "/"])]}]}
+	asked := testing.request(testing.reader, "read", testing.vault)
+	data.vaultgate.decision.allow with input as asked with data.vaultgate.bindings as bindings
+}
+
+granted(asked) := grants if {
+	grants := data.vaultgate.decision.grants with input as asked
+}
+
+test_grants_name_role_and_scope if {
+	list := object.union(
+		testing.request(testing.reader, "read", "/subscriptions/x"),
+		{"resource": {"id": "/subscriptions", "subscription": null}},
+	)
+	granted(list) == {{"role": "reader", "scope": "/"}}
+	granted(testing.request(testing.reader, "read", testing.vault)) == {{"role": "reader", "scope": testing.prod}}
+	landing := testing.request(testing.operator, "read", testing.staging_account)
+	granted(landing) == {{"role": "operator", "scope": testing.staging_account}}
+}
+
 test_groups_and_principals_can_be_bound if {
 	scopes := [testing.prod]
 	in_group := object.union(testing.stranger, {"groups": ["g-1"]})
@@ -88,6 +109,8 @@ test_reads_without_a_subscription_need_a_role if {
 	data.vaultgate.decision.allow with input as list
 	not data.vaultgate.decision.allow with input as object.union(list, {"principal": {"roles": []}})
 	not data.vaultgate.decision.allow with input as object.union(list, {"operation": {"class": "snapshot"}})
+	change := {"principal": testing.operator, "operation": {"class": "snapshot"}}
+	not data.vaultgate.decision.allow with input as object.union(list, change)
 }
 
 test_the_landing_zone_is_read_by_who_may_restore if {

@@ -32,11 +32,14 @@ test_agent_needs_person_spares if {
 	codes(testing.request(through, "delete", testing.item)) == set()
 	codes(testing.request(testing.agent, "snapshot", testing.item)) == set()
 	codes(testing.request(testing.custodian, "delete", testing.item)) == set()
+
+	# Whose role does not hold it is told so, and nothing of people.
+	codes(testing.request(testing.agent, "delete", testing.item)) == {"class-not-granted"}
 }
 
 snapshots(who, done) := object.union(
 	testing.request(testing.agent, "snapshot", testing.item),
-	{"activity": {who: testing.counts({"snapshot": {"1h": done, "24h": done, "30d": done}})}},
+	{"activity": {who: testing.counts({"snapshot": {"1h": done, "24h": done + 200, "30d": done + 200}})}},
 )
 
 test_agent_budget_denies if {
@@ -56,6 +59,14 @@ office := [{"days": ["Monday", "Tuesday"], "from": "08:30", "until": "17:00", "z
 test_agent_hours_denies if {
 	# Monday, 04:00 in Berlin.
 	codes_with(testing.request(testing.agent, "snapshot", testing.item), {"agents": {"hours": office}}) == {"agent-hours"}
+}
+
+test_agent_hours_denies_where_no_hours_are_settled if {
+	asked := testing.request(testing.agent, "snapshot", testing.item)
+	testing.codes_unsettled("agents/hours", asked) == {"agent-hours"}
+	every hours in ["08:30", [], {}] {
+		codes_with(asked, {"agents": {"hours": hours}}) == {"agent-hours"}
+	}
 }
 
 test_agent_hours_spares if {
@@ -93,6 +104,13 @@ test_flow_not_covered_denies if {
 	testing.codes(other) == {"flow-not-covered"}
 }
 
+test_flow_not_covered_denies_a_flow_without_a_name if {
+	every flow in [{}, {"covers": false}, {"name": null}] {
+		asked := object.union(testing.request(testing.flow, "snapshot", testing.item), {"flow": flow})
+		codes(asked) == {"flow-not-covered"}
+	}
+}
+
 test_flow_not_covered_spares if {
 	covered := data.vaultgate.decision with input as in_flow("nightly") with data.flows as definition({})
 	testing.codes(covered) == set()
@@ -106,6 +124,11 @@ test_flow_not_covered_spares if {
 test_flow_unnamed_denies if {
 	custodial := testing.principal("flow", ["backup.custodian"])
 	codes(testing.request(custodial, "configure", testing.item)) == {"flow-unnamed"}
+}
+
+test_flow_unnamed_denies_where_no_flow_is_told if {
+	custodial := testing.principal("flow", ["backup.custodian"])
+	testing.codes_without("flow", testing.request(custodial, "configure", testing.item)) == {"flow-unnamed"}
 }
 
 test_flow_unnamed_spares if {
@@ -140,10 +163,32 @@ test_outside_window_denies if {
 	codes_with(testing.custody("delete", {}), {"windows": {"delete": []}}) == {"outside-window"}
 }
 
+test_outside_window_denies_what_cannot_be_read if {
+	day := {"days": ["Monday"], "from": "00:00", "until": "24:00", "zone": "UTC"}
+	odd := ["0:00", "8:30", "00:0", "00:60", "24:01", "25:00", "-1:00", "00:00:00", "0000", "x00:00", "00:00x", ""]
+	every member in ["from", "until"] {
+		every text in odd {
+			window := object.union(day, {member: text})
+			codes_with(testing.custody("delete", {}), {"windows": {"delete": [window]}}) == {"outside-window"}
+		}
+	}
+	every member in ["days", "from", "until"] {
+		window := object.remove(day, [member])
+		codes_with(testing.custody("delete", {}), {"windows": {"delete": [window]}}) == {"outside-window"}
+	}
+}
+
 test_outside_window_spares if {
 	windows := {"windows": {"delete": office}}
 	codes_with(testing.custody("delete", {"now": "2026-11-24T15:59:59Z"}), windows) == set()
 	codes_with(testing.custody("snapshot", {}), windows) == set()
+}
+
+test_outside_window_spares_a_whole_day if {
+	day := {"days": ["Monday"], "from": "00:00", "until": "24:00", "zone": "UTC"}
+	every now in ["2026-11-23T00:00:00Z", "2026-11-23T23:59:59Z"] {
+		codes_with(testing.custody("delete", {"now": now}), {"windows": {"delete": [day]}}) == set()
+	}
 }
 
 freeze := {"freezes": [{
@@ -157,11 +202,36 @@ test_change_freeze_denies if {
 	}
 }
 
+frozen(class, now, missing) := decision if {
+	asked := testing.custody(class, {"now": now})
+	settings := object.union(data.vaultgate.settings, json.remove(freeze, [concat("/", ["freezes/0", missing])]))
+	decision := data.vaultgate.decision with input as asked with data.vaultgate.settings as settings
+}
+
+test_change_freeze_denies_what_it_does_not_say if {
+	every missing in ["from", "until", "classes", "why"] {
+		testing.codes(frozen("delete", "2026-11-24T03:00:00Z", missing)) == {"change-freeze"}
+	}
+	testing.codes(frozen("delete", "2026-01-01T03:00:00Z", "from")) == {"change-freeze"}
+	endless := frozen("delete", "2036-01-01T03:00:00Z", "until")
+	contains(testing.message("change-freeze", endless), "until further notice: year end")
+	testing.codes(frozen("snapshot", "2026-11-24T03:00:00Z", "classes")) == {"change-freeze"}
+	untimed := json.remove(testing.custody("delete", {}), ["now"])
+	codes_with(untimed, freeze) == {"change-freeze"}
+}
+
 test_change_freeze_spares if {
 	codes_with(testing.custody("snapshot", {"now": "2026-11-24T03:00:00Z"}), freeze) == set()
 	every now in ["2026-11-23T23:59:59Z", "2026-11-25T00:00:00Z"] {
 		codes_with(testing.custody("delete", {"now": now}), freeze) == set()
 	}
+}
+
+test_change_freeze_spares_what_comes_before_and_after if {
+	testing.codes(frozen("delete", "2026-11-25T03:00:00Z", "from")) == set()
+	testing.codes(frozen("delete", "2026-11-23T03:00:00Z", "until")) == set()
+	testing.codes(frozen("snapshot", "2026-11-25T03:00:00Z", "classes")) == set()
+	testing.codes(frozen("snapshot", "2026-11-24T03:00:00Z", "why")) == set()
 }
 
 test_approval_unsettled_denies if {
@@ -174,8 +244,31 @@ test_approval_unsettled_denies if {
 	}
 }
 
+# An obligation of which one member is missing would be none.
+test_approval_unsettled_denies_what_is_not_whole if {
+	every class in ["weaken", "delete", "guard", "disclose", "move"] {
+		terms := [concat("/", ["approvals", class, member]) | some member in ["quorum", "ttl", "cooling_off"]]
+		every path in array.concat(terms, ["approvals", "approvers", "duties"]) {
+			testing.codes_unsettled(path, testing.custody(class, {})) == {"approval-unsettled"}
+		}
+	}
+	every class in ["snapshot", "configure"] {
+		every terms in [{"quorum": 1}, {"quorum": 1, "ttl": "4h"}, {"quorum": 1, "cooling_off": "0s"}, null] {
+			codes_with(testing.custody(class, {}), {"approvals": {class: terms}}) == {"approval-unsettled"}
+		}
+	}
+}
+
 test_approval_unsettled_spares if {
 	every class in ["weaken", "delete", "guard", "disclose", "move"] {
 		codes_with(testing.custody(class, {}), {"approvals": {class: {"quorum": 1}}}) == set()
 	}
+}
+
+test_approval_unsettled_spares_what_owes_none if {
+	every path in ["approvals", "approvers", "duties"] {
+		testing.codes_unsettled(path, testing.custody("snapshot", {})) == set()
+	}
+	whole := {"approvals": {"snapshot": {"quorum": 1, "ttl": "4h", "cooling_off": "0s"}}}
+	codes_with(testing.custody("snapshot", {}), whole) == set()
 }

@@ -41,7 +41,10 @@ deny_ungranted contains {
 	"code": "class-not-granted",
 	"message": sprintf(
 		"none of your roles (%s) may do operations of class `%s`; ask for a role that may",
-		[concat(", ", sort({binding.role | some binding in bound})), input.operation.class],
+		[
+			concat(", ", sort({binding.role | some binding in bound})),
+			object.get(input, ["operation", "class"], "unknown"),
+		],
 	),
 	"control": ["SOC2 CC6.1", "SOC2 CC6.3", "ISO27001 A.5.15", "NIST AC-6", "MCSB PA-7"],
 	"rule": "data.vaultgate.deny_ungranted",
@@ -62,7 +65,7 @@ deny_ungranted contains {
 	"code": "scope-not-bound",
 	"message": sprintf(
 		"your roles may do this, but not on `%s`; ask for a binding whose scope is that resource, its resource group or its subscription",
-		[input.resource.id],
+		[object.get(input, ["resource", "id"], "an unnamed resource")],
 	),
 	"control": ["SOC2 CC6.1", "SOC2 CC6.3", "ISO27001 A.8.3", "NIST AC-6", "MCSB PA-7"],
 	"rule": "data.vaultgate.deny_ungranted",
@@ -86,8 +89,10 @@ deny_change contains {
 	"control": ["SOC2 CC6.1", "ISO27001 A.5.16", "NIST IA-8", "MCSB IM-1"],
 	"rule": "data.vaultgate.deny_change",
 } if {
-	not input.principal.kind in {"human", "workload", "agent", "flow"}
+	not kind_known
 }
+
+kind_known if input.principal.kind in {"human", "workload", "agent", "flow"}
 
 # METADATA
 # title: A change that is not to be
@@ -98,4 +103,6 @@ deny contains reason if {
 }
 
 # Whether the request could change anything. A class that is not known could.
-changes if not input.operation.class in {"read", "validate"}
+changes if not looks
+
+looks if input.operation.class in {"read", "validate"}

@@ -21,12 +21,22 @@ test_class_not_granted_denies if {
 	codes(testing.request(testing.reader, "snapshot", testing.item)) == {"class-not-granted"}
 }
 
+test_class_not_granted_denies_a_class_that_is_not_told if {
+	asked := testing.request(testing.operator, "snapshot", testing.item)
+	testing.codes_without("operation/class", asked) == {"class-not-granted"}
+}
+
 test_class_not_granted_spares_what_is_granted if {
 	not "class-not-granted" in codes(testing.request(testing.operator, "snapshot", testing.item))
 }
 
 test_scope_not_bound_denies if {
 	codes(testing.request(testing.operator, "snapshot", testing.staging)) == {"scope-not-bound"}
+}
+
+test_scope_not_bound_denies_what_is_not_named if {
+	testing.codes_without("resource/id", testing.request(testing.operator, "snapshot", testing.item)) == {"scope-not-bound"}
+	testing.codes_without("resource", testing.request(testing.operator, "snapshot", testing.item)) == {"scope-not-bound"}
 }
 
 test_scope_not_bound_spares_what_is_in_scope if {

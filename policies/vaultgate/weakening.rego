@@ -45,8 +45,10 @@ lowered contains "encryption" if endswith(lower(input.operation.name), "/backupe
 # What may not be lowered at all.
 disarmed contains protection if {
 	some protection in lowered
-	not protection in data.vaultgate.settings.weaken.allowed
+	not may_be_lowered(protection)
 }
+
+may_be_lowered(protection) if protection in data.vaultgate.settings.weaken.allowed
 
 # METADATA
 # title: Soft delete lowered
@@ -176,20 +178,24 @@ deny_weaken contains {
 	"code": "retention-budget",
 	"message": sprintf(
 		"with this request more than %v days of retention would be taken away in thirty days; cut less, or wait",
-		[data.vaultgate.settings.weaken.retention_days],
+		[shown(["weaken", "retention_days"])],
 	),
 	"control": ["SOC2 CC7.2", "SOC2 A1.2", "ISO27001 A.8.13", "NIST CP-9", "MCSB BR-2"],
 	"rule": "data.vaultgate.deny_weaken",
 } if {
-	retention_removed > 0
+	retention_removed
 	some who in counted
-	not who.retention_days_removed["30d"] + retention_removed <= data.vaultgate.settings.weaken.retention_days
+	not may_cut(who)
+}
+
+may_cut(who) if {
+	within(who.retention_days_removed["30d"] + retention_removed, data.vaultgate.settings.weaken.retention_days)
 }
 
 # Whose acts are counted: the principal's, the person's behind it, and those on the vault.
-counted contains object.get(input.activity, "principal", {})
+counted contains object.get(input, ["activity", "principal"], {})
 
-counted contains object.get(input.activity, "vault", {})
+counted contains object.get(input, ["activity", "vault"], {})
 
 counted contains input.activity.person if is_object(input.activity.person)
 
@@ -205,13 +211,13 @@ deny_weaken contains {
 	"code": "items-weakened-budget",
 	"message": sprintf(
 		"the protection of %v items may be lowered in thirty days, and was; wait, or have somebody else ask for another vault",
-		[data.vaultgate.settings.weaken.items],
+		[shown(["weaken", "items"])],
 	),
 	"control": ["SOC2 CC7.2", "SOC2 A1.2", "ISO27001 A.8.13", "NIST CP-9", "MCSB BR-2"],
 	"rule": "data.vaultgate.deny_weaken",
 } if {
 	some who in counted
-	not who.items_weakened["30d"] < data.vaultgate.settings.weaken.items
+	not has_room(who, ["items_weakened", "30d"], ["weaken", "items"])
 }
 
 # METADATA
@@ -226,13 +232,44 @@ deny_weaken contains {
 	"code": "schedule-thinned",
 	"message": sprintf(
 		"backups would be made %v times a week instead of %v; keep at least as many runs",
-		[runs(input.request.body.properties.schedulePolicy), runs(input.request.before.properties.schedulePolicy)],
+		[object.get(weekly_runs, "body", "an unknown number of"), object.get(weekly_runs, "before", "an unknown number")],
 	),
 	"control": ["SOC2 A1.2", "ISO27001 A.8.13", "NIST CP-9", "MCSB BR-1"],
 	"rule": "data.vaultgate.deny_weaken",
 } if {
 	input.request.delta.schedule_changed == true
-	runs(input.request.body.properties.schedulePolicy) < runs(input.request.before.properties.schedulePolicy)
+	not runs_kept
+}
+
+runs_kept if weekly_runs.body >= weekly_runs.before
+
+# Runs in a week before and after, where the schedule has a form that is known.
+weekly_runs := {when: number |
+	some when, document in input.request
+	number := scheduled(document.properties)
+}
+
+scheduled(properties) := runs(properties.schedulePolicy)
+
+# Of a backup policy of a Backup vault all intervals together. One that is not known here leaves
+# the whole without a number.
+scheduled(properties) := sum([interval_runs[period(interval)] | some interval in intervals]) if {
+	is_array(properties.policyRules)
+	intervals := [interval |
+		some rule in properties.policyRules
+		some interval in rule.trigger.schedule.repeatingTimeIntervals
+	]
+	every interval in intervals {
+		interval_runs[period(interval)]
+	}
+}
+
+# `R/2026-01-01T02:00:00+00:00/P1D`
+period(interval) := split(interval, "/")[2]
+
+interval_runs := {
+	"PT1H": 168, "PT2H": 84, "PT4H": 42, "PT6H": 28, "PT8H": 21, "PT12H": 14,
+	"P1D": 7, "P1W": 1,
 }
 
 # How often a schedule runs in a week. A form that is not known here has no number.
@@ -276,8 +313,10 @@ deny_weaken contains {
 } if {
 	swap := input.request.delta.policy_swapped
 	own := policy_rank(swap.from)
-	not policy_rank(swap.to) >= own
+	not keeps_rank(swap, own)
 }
+
+keeps_rank(swap, own) if within(own, policy_rank(swap.to))
 
 policy_rank(id) := rank if {
 	is_string(id)

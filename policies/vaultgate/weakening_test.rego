@@ -49,10 +49,31 @@ test_vault_exposed_denies if refuses("vault-exposed", "properties.publicNetworkA
 
 test_vault_exposed_spares if spares("exposure", "properties.publicNetworkAccess")
 
-test_every_form_of_soft_delete_is_one if {
-	every path, name in data.vaultgate.protections {
-		count(codes(lowered(path))) == 1
-		codes_with(lowered(path), {"weaken": {"allowed": [name]}}) == set()
+forms := {
+	"soft-delete": [
+		"properties.softDeleteFeatureState", "properties.enhancedSecurityState",
+		"properties.softDeleteRetentionPeriodInDays",
+		"properties.securitySettings.softDeleteSettings.softDeleteState",
+		"properties.securitySettings.softDeleteSettings.enhancedSecurityState",
+		"properties.securitySettings.softDeleteSettings.state",
+		"properties.securitySettings.softDeleteSettings.softDeleteRetentionPeriodInDays",
+		"properties.securitySettings.softDeleteSettings.retentionDurationInDays",
+	],
+	"immutability": ["properties.securitySettings.immutabilitySettings.state"],
+	"guard": ["properties.securitySettings.multiUserAuthorization"],
+	"redundancy": [
+		"properties.storageModelType", "properties.storageType", "properties.storageSettings",
+		"properties.redundancySettings.standardTierStorageRedundancy",
+	],
+	"encryption": ["properties.encryption", "properties.securitySettings.encryptionSettings"],
+}
+
+test_every_form_of_a_protection_is_one if {
+	every protection, paths in forms {
+		every path in paths {
+			count(codes(lowered(path))) == 1
+			spares(protection, path)
+		}
 	}
 }
 
@@ -82,6 +103,8 @@ test_retention_budget_denies_one_cut_and_many if {
 		before := {"activity": {who: testing.counts({"retention_days_removed": {"30d": 29}})}}
 		codes(testing.custody("weaken", object.union(cut(2), before))) == {"retention-budget"}
 	}
+	spent := {"activity": {"vault": testing.counts({"retention_days_removed": {"30d": 30}})}}
+	codes(testing.custody("weaken", object.union(cut(1), spent))) == {"retention-budget"}
 	untold := json.remove(testing.custody("weaken", cut(2)), ["activity/vault/retention_days_removed"])
 	codes(untold) == {"retention-budget"}
 }
@@ -91,6 +114,8 @@ test_retention_budget_spares_what_is_within_and_what_is_longer if {
 	before := {"activity": {"vault": testing.counts({"retention_days_removed": {"30d": 28}})}}
 	codes(testing.custody("weaken", object.union(cut(2), before))) == set()
 	codes(testing.custody("weaken", cut(-90))) == set()
+	spent := {"activity": {"vault": testing.counts({"retention_days_removed": {"30d": 31}})}}
+	codes(testing.custody("weaken", object.union(cut(0), spent))) == set()
 }
 
 test_items_weakened_budget_denies if {
@@ -98,6 +123,8 @@ test_items_weakened_budget_denies if {
 		asked := testing.custody("weaken", {"activity": {who: testing.counts({"items_weakened": {"30d": 10}})}})
 		codes(asked) == {"items-weakened-budget"}
 	}
+	untold := json.remove(testing.custody("weaken", {}), ["activity/vault/items_weakened"])
+	codes(untold) == {"items-weakened-budget"}
 }
 
 test_items_weakened_budget_spares if {
@@ -132,6 +159,7 @@ test_schedule_thinned_denies if {
 		[daily(["02:00", "14:00"]), daily(["02:00"])],
 		[weekly(["Sunday", "Monday"]), weekly(["Sunday"])],
 		[hourly(4), hourly(6)],
+		[hourly(1), hourly(2)],
 		[hourly(4), daily(["02:00"])],
 		[daily_v2(["02:00"]), weekly_v2(["Sunday"])],
 		[daily_v2(["02:00", "14:00"]), daily_v2(["02:00"])],
@@ -142,17 +170,77 @@ test_schedule_thinned_denies if {
 	}
 }
 
+test_schedule_thinned_denies_what_nobody_can_count if {
+	week := weekly(["Sunday", "Monday"])
+	often := hourly(1)
+	every known in [daily(["02:00"]), daily_v2(["02:00"]), week, weekly_v2(["Sunday", "Monday"]), hourly(4), hourly(0)] {
+		odd := object.union(known, {"scheduleRunFrequency": "Odd"})
+		every pair in [[odd, often], [week, odd], [odd, odd]] {
+			codes(rescheduled(pair[0], pair[1])) == {"schedule-thinned"}
+		}
+	}
+	codes(rescheduled(hourly(0), often)) == {"schedule-thinned"}
+	every path in ["request/before", "request/body", "request/body/properties/schedulePolicy"] {
+		testing.codes_without(path, rescheduled(week, often)) == {"schedule-thinned"}
+	}
+}
+
+intervals(list) := {"properties": {"policyRules": [
+	{"objectType": "AzureRetentionRule"},
+	{"objectType": "AzureBackupRule", "trigger": {"schedule": {"repeatingTimeIntervals": list}}},
+]}}
+
+every_period(periods) := intervals([concat("", ["R/2026-01-01T02:00:00+00:00/", period]) | some period in periods])
+
+redone(before, after) := testing.custody("weaken", {"request": {
+	"delta": {"schedule_changed": true}, "before": before, "body": after,
+}})
+
+test_schedule_thinned_denies_in_backup_vaults if {
+	thinner := [
+		[every_period(["P1D"]), every_period(["P1W"])],
+		[every_period(["PT4H"]), every_period(["PT6H"])],
+		[every_period(["P1D", "P1W"]), every_period(["P1D"])],
+		[every_period(["P1D"]), every_period([])],
+		[every_period(["P1D"]), every_period(["P1D", "P1Y"])],
+		[every_period(["P1Y"]), every_period(["P1D"])],
+		[every_period(["P1D"]), {"properties": {}}],
+	]
+	every pair in thinner {
+		codes(redone(pair[0], pair[1])) == {"schedule-thinned"}
+	}
+}
+
+test_schedule_thinned_spares_more_runs_in_backup_vaults if {
+	every pair in [["P1W", "P1D"], ["P1D", "PT12H"], ["PT12H", "PT8H"], ["PT8H", "PT6H"], ["PT6H", "PT4H"], ["PT4H", "PT2H"], ["PT2H", "PT1H"]] {
+		codes(redone(every_period([pair[0]]), every_period([pair[1]]))) == set()
+		codes(redone(every_period([pair[1]]), every_period([pair[0]]))) == {"schedule-thinned"}
+	}
+	codes(redone(every_period(["P1D"]), every_period(["P1D"]))) == set()
+}
+
+test_schedule_thinned_names_the_runs if {
+	thinner := data.vaultgate.decision with input as rescheduled(daily(["02:00"]), weekly(["Sunday"]))
+	contains(testing.message("schedule-thinned", thinner), "made 1 times a week instead of 7;")
+	odd := data.vaultgate.decision with input as rescheduled({}, null)
+	contains(testing.message("schedule-thinned", odd), "an unknown number of times a week instead of an unknown number;")
+}
+
 test_schedule_thinned_spares_more_runs_and_other_times if {
 	fine := [
 		[weekly(["Sunday"]), daily(["02:00"])],
 		[daily(["02:00"]), daily(["03:00"])],
 		[daily(["02:00"]), hourly(4)],
+		[hourly(2), hourly(1)],
 		[weekly_v2(["Sunday"]), daily_v2(["02:00"])],
-		[{"scheduleRunFrequency": "Odd"}, weekly(["Sunday"])],
-		[hourly(0), weekly(["Sunday"])],
 	]
 	every pair in fine {
 		codes(rescheduled(pair[0], pair[1])) == set()
+	}
+	week := weekly(["Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"])
+	every same in [daily(["02:00"]), daily_v2(["02:00"]), hourly(12)] {
+		codes(rescheduled(same, week)) == set()
+		codes(rescheduled(week, same)) == set()
 	}
 	kept := json.remove(rescheduled(daily(["02:00"]), weekly(["Sunday"])), ["request/delta/schedule_changed"])
 	codes(kept) == set()
@@ -166,6 +254,11 @@ test_policy_swap_weaker_denies if {
 	codes_with(swapped("/p/gold", "/p/silver"), ranks) == {"policy-swap-weaker"}
 	codes_with(swapped("/P/Gold", "/p/none"), ranks) == {"policy-swap-weaker"}
 	codes_with(swapped("/p/silver", null), ranks) == {"policy-swap-weaker"}
+	every own in [null, "90", 90] {
+		odd := {"weaken": {"backup_policies": {"/p/gold": own, "/p/silver": "91"}}}
+		codes_with(swapped("/p/gold", "/p/silver"), odd) == {"policy-swap-weaker"}
+	}
+	codes_with(swapped("/p/gold", "/p/silver"), {"weaken": {"backup_policies": {"/p/gold": null, "/p/silver": 9}}}) == {"policy-swap-weaker"}
 }
 
 test_policy_swap_weaker_spares_stronger_and_unranked if {

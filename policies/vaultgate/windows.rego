@@ -34,16 +34,32 @@ deny_change contains {
 #   remediation: Wait until the freeze is over, or have `settings.freezes` changed.
 deny_change contains {
 	"code": "change-freeze",
-	"message": sprintf("nothing of class `%s` is changed until %s: %s", [input.operation.class, freeze.until, freeze.why]),
+	"message": sprintf(
+		"nothing of class `%s` is changed until %s: %s",
+		[
+			object.get(input, ["operation", "class"], "unknown"),
+			object.get(freeze, "until", "further notice"),
+			object.get(freeze, "why", "nobody says why"),
+		],
+	),
 	"control": ["SOC2 CC8.1", "ISO27001 A.8.32", "NIST CM-3", "MCSB BR-2"],
 	"rule": "data.vaultgate.deny_change",
 } if {
 	some freeze in data.vaultgate.settings.freezes
-	input.operation.class in freeze.classes
-	now := time.parse_rfc3339_ns(input.now)
-	now >= time.parse_rfc3339_ns(freeze.from)
-	now < time.parse_rfc3339_ns(freeze.until)
+	concerns(freeze)
+	not is_to_come(freeze)
+	not is_over(freeze)
 }
+
+# Whether a freeze is of this class. What it does not say does not weaken it: one that lists no
+# classes is of all of them, just as one without times began and goes on.
+concerns(freeze) if input.operation.class in freeze.classes
+
+concerns(freeze) if not is_array(object.get(freeze, "classes", null))
+
+is_to_come(freeze) if time.parse_rfc3339_ns(input.now) < time.parse_rfc3339_ns(freeze.from)
+
+is_over(freeze) if time.parse_rfc3339_ns(input.now) >= time.parse_rfc3339_ns(freeze.until)
 
 # Whether one of these windows is open.
 open_now(windows) if {
@@ -56,8 +72,9 @@ open_now(windows) if {
 	at < minutes(window.until)
 }
 
-# Minutes of a day, of `HH:MM`.
+# Minutes of a day, of `HH:MM`. Other text has none: a window that cannot be read is never open.
 minutes(text) := (two_digits(hour) * 60) + two_digits(minute) if {
+	regex.match(`^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$`, text)
 	[hour, minute] := split(text, ":")
 }
 

@@ -8,6 +8,7 @@
 mod admission;
 mod annotation;
 mod bundle;
+mod capabilities;
 mod decision;
 mod engine;
 mod evaluator;
@@ -36,6 +37,7 @@ mod policy_faults_deny;
 pub use admission::admit_and_probe;
 pub use annotation::Annotation;
 pub use bundle::{Bundle, BundleError};
+pub use capabilities::capabilities;
 pub use decision::{Approval, Decision, Fault, FaultCode, Obligation, Period, Reason};
 pub use evaluator::{Evaluator, on_thread_with_stack};
 pub use explain::{Change, Explanation, Fired, Stopped, explain, what_would_allow};

@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use vaultgate_decision_log::{Kind, Priority};
-use vaultgate_pdp::{Decision, Principal};
+use vaultgate_pdp::{Decision, Principal, capabilities};
 
 use super::Pipeline;
 use super::arrival::Arrival;
@@ -169,7 +169,9 @@ impl Pipeline {
         }
         let caller = self.authenticate(arrival, trail).await?;
         if route == Route::WhoAmI {
-            return Ok(api::json(StatusCode::OK, &*caller));
+            // It asks the policy: like any question, it has its rate.
+            self.admit_question(&caller)?;
+            return Ok(self.who_am_i(caller).await);
         }
         let listener = &config.listener;
         let body = super::body::read(body, listener.max_body, listener.body_idle_timeout).await?;
@@ -185,6 +187,25 @@ impl Pipeline {
             }
             _ => self.evaluations(arrival, &caller, document, trail).await,
         }
+    }
+
+    /// Who asks, and what the policy's data would let them do somewhere.
+    async fn who_am_i(&self, caller: Arc<Principal>) -> Answer {
+        #[derive(Serialize)]
+        struct Known<'c> {
+            #[serde(flatten)]
+            principal: &'c Principal,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            capabilities: Option<Vec<String>>,
+        }
+        let policy = Arc::clone(&self.policies.current().policy);
+        let asked = Arc::clone(&caller);
+        let found = tokio::task::spawn_blocking(move || capabilities(&policy, &asked)).await;
+        let known = Known {
+            principal: &caller,
+            capabilities: found.ok().flatten(),
+        };
+        api::json(StatusCode::OK, &known)
     }
 
     async fn preflight(

@@ -25,7 +25,13 @@ pub(crate) fn preflight(config: &Config) -> Problems {
             "give a PEM chain and the private key that belongs to it",
         );
     }
-    if let Err(error) = policy_source::try_in_child(&config.policy.dir) {
+    // What a service has not sent yet is tried when it comes.
+    let to_come = config.policy.service.is_some() && !config.policy.dir.exists();
+    let tried = match to_come {
+        true => Ok(()),
+        false => policy_source::try_in_child(&config.policy.dir),
+    };
+    if let Err(error) = tried {
         problems.add(
             "policy.dir",
             error.to_string(),

@@ -231,10 +231,15 @@ fn activated(log: &Path) -> anyhow::Result<Vec<Former>> {
 /// Writes the files of a bundle over those of a folder, the manifest last: a gateway that looks
 /// meanwhile finds a bundle that it does not take, or the whole one.
 fn unpack(bundle: &Bundle, dir: &Path) -> anyhow::Result<()> {
-    let kept: BTreeSet<&str> = bundle.files().map(|(path, _)| path).collect();
-    for (path, _) in Bundle::load(dir).iter().flat_map(Bundle::files) {
-        if !kept.contains(path) {
-            std::fs::remove_file(dir.join(path))?;
+    let mut kept: BTreeSet<PathBuf> = bundle.files().map(|(path, _)| dir.join(path)).collect();
+    if bundle.signatures().is_some() {
+        kept.insert(dir.join(".signatures.json"));
+    }
+    // Whatever could pass for a part of a bundle, whether the folder is one or not.
+    for path in parts(dir)? {
+        if !kept.contains(&path) {
+            std::fs::remove_file(&path)
+                .with_context(|| format!("cannot remove `{}`", path.display()))?;
         }
     }
     let signatures = bundle.signatures().map(|text| (".signatures.json", text));
@@ -249,7 +254,36 @@ fn unpack(bundle: &Bundle, dir: &Path) -> anyhow::Result<()> {
         }
         whole(&place, text.as_bytes())?;
     }
+    let now = Bundle::load(dir)?;
+    anyhow::ensure!(
+        now.digest() == bundle.digest(),
+        "the folder holds something else beside the bundle: it is {} now",
+        now.digest()
+    );
     Ok(())
+}
+
+/// Files below a folder that are read as parts of a bundle.
+fn parts(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut open = vec![dir.to_owned()];
+    while let Some(folder) = open.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_part = name.ends_with(".rego")
+                || matches!(
+                    name.as_str(),
+                    "data.json" | ".manifest" | ".signatures.json"
+                );
+            if entry.file_type()?.is_dir() && !name.starts_with('.') {
+                open.push(entry.path());
+            } else if is_part {
+                found.push(entry.path());
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Writes a file so that it is there whole or not at all.
