@@ -264,8 +264,11 @@ scheduled(properties) := sum([interval_runs[period(interval)] | some interval in
 	}
 }
 
-# `R/2026-01-01T02:00:00+00:00/P1D`
-period(interval) := split(interval, "/")[2]
+# Of `R/2026-01-01T02:00:00+00:00/P1D`. What is repeated so many times only, as `R1/` is, ends.
+period(interval) := parts[2] if {
+	parts := split(interval, "/")
+	parts[0] == "R"
+}
 
 interval_runs := {
 	"PT1H": 168, "PT2H": 84, "PT4H": 42, "PT6H": 28, "PT8H": 21, "PT12H": 14,

@@ -205,6 +205,8 @@ test_schedule_thinned_denies_in_backup_vaults if {
 		[every_period(["P1D"]), every_period(["P1D", "P1Y"])],
 		[every_period(["P1Y"]), every_period(["P1D"])],
 		[every_period(["P1D"]), {"properties": {}}],
+		[every_period(["P1D"]), intervals(["R1/2026-01-01T02:00:00+00:00/P1D"])],
+		[every_period(["P1D"]), intervals(["P1D"])],
 	]
 	every pair in thinner {
 		codes(redone(pair[0], pair[1])) == {"schedule-thinned"}
@@ -217,6 +219,14 @@ test_schedule_thinned_spares_more_runs_in_backup_vaults if {
 		codes(redone(every_period([pair[1]]), every_period([pair[0]]))) == {"schedule-thinned"}
 	}
 	codes(redone(every_period(["P1D"]), every_period(["P1D"]))) == set()
+}
+
+test_schedule_thinned_names_the_runs_in_backup_vaults if {
+	known := {"PT1H": 168, "PT2H": 84, "PT4H": 42, "PT6H": 28, "PT8H": 21, "PT12H": 14, "P1D": 7, "P1W": 1}
+	every name, runs in known {
+		none := data.vaultgate.decision with input as redone(every_period([name]), every_period([]))
+		contains(testing.message("schedule-thinned", none), sprintf("made 0 times a week instead of %d;", [runs]))
+	}
 }
 
 test_schedule_thinned_names_the_runs if {

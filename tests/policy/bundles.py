@@ -1063,8 +1063,8 @@ def read_signatures(files):
 
 
 # Each of these has gateways of its own, and mostly waits for them.
-TOGETHER = (("Accepted", "Refused", "Hostile", "Trouble"), ("Asked", "Restarts", "Starts"),
-            ("Archive", "Rollback", "Commands"))
+TOGETHER = (("Refused",), ("Accepted", "Hostile"), ("Trouble", "Archive"), ("Asked", "Restarts", "Starts"),
+            ("Rollback", "Commands"))
 
 
 def together():

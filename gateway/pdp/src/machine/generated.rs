@@ -293,7 +293,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
 #[test]
 fn whatever_the_machine_answers_the_interpreter_says() {
     let (bundles, seed) = (
-        number("VAULTGATE_MUTATIONS", 400),
+        number("VAULTGATE_MUTATIONS", 250),
         number("VAULTGATE_SEED", 1),
     );
     let limits = Limits {
