@@ -132,6 +132,18 @@ impl BundleKeys {
             _ => DecodingKey::from_rsa_pem(pem),
         };
         let key = key.map_err(|error| SignatureError::Key(error.to_string()))?;
+        // A point of a curve is two coordinates behind one byte. Another curve's key would be
+        // noticed when the first bundle comes, and be told as a wrong signature.
+        let point = match algorithm {
+            Algorithm::ES256 => Some(65),
+            Algorithm::ES384 => Some(97),
+            _ => None,
+        };
+        let bytes = key.try_get_as_bytes().map(<[u8]>::len).ok();
+        if point.is_some() && bytes != point {
+            let curve = name.replace("ES", "P-");
+            return Err(SignatureError::Key(format!("{name} takes a key of the curve {curve}")));
+        }
         self.keys.insert(id.to_owned(), (algorithm, key));
         Ok(())
     }

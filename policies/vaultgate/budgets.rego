@@ -29,3 +29,63 @@ within(done, budget) if {
 shown(setting) := object.get(settled, setting, "no")
 
 settled := {name: value | some name, value in data.vaultgate.settings}
+
+# METADATA
+# title: What remains
+# description: |
+#   The budgets that the request draws on and what is left of each, before it. It is for clients
+#   that plan, and decides nothing; what is not counted or not settled is not told.
+budgets contains budget if {
+	# Most requests read, and should not pay for the table.
+	input.operation.class != "read"
+	some limit in object.get(limits, input.operation.class, [])
+	budget := what_remains(limit)
+}
+
+# A principal that has not deleted for a month has less.
+budgets contains budget if {
+	input.operation.class == "delete"
+	not deleted_before
+	counted := {"of": "principal", "window": "24h", "count": ["delete", "24h"]}
+	budget := what_remains(object.union(counted, {"setting": ["delete", "first_day"]}))
+}
+
+what_remains(limit) := budget if {
+	done := object.get(input.activity, array.concat([limit.of], limit.count), null)
+	most := object.get(settled, limit.setting, null)
+	is_number(done)
+	is_number(most)
+	budget := {
+		"of": limit.of,
+		"class": input.operation.class,
+		"window": limit.window,
+		"limit": most,
+		"left": max([0, most - done]),
+	}
+}
+
+# Whose acts of each class are counted, over which time, and against which setting.
+limits := {
+	"snapshot": [limit |
+		agent_acts
+		some limit in [
+			{"of": "agent", "window": "1h", "count": ["snapshot", "1h"], "setting": ["agents", "snapshots_hour"]},
+			{"of": "person", "window": "1h", "count": ["snapshot", "1h"], "setting": ["agents", "person_snapshots_hour"]},
+		]
+	],
+	"restore": by_actor("24h", ["restore", "24h"], ["restore", "day"]),
+	"disclose": by_actor("24h", ["disclose", "24h"], ["disclose", "day"]),
+	"weaken": [limit |
+		some of in ["principal", "person", "vault"]
+		limit := {"of": of, "window": "30d", "count": ["items_weakened", "30d"], "setting": ["weaken", "items"]}
+	],
+	"delete": array.concat(by_actor("24h", ["delete", "24h"], ["delete", "day"]), [
+		{"of": "vault", "window": "24h", "count": ["delete", "24h"], "setting": ["delete", "vault_day"]},
+		{"of": "estate", "window": "24h", "count": ["delete_share_24h"], "setting": ["delete", "estate_share"]},
+	]),
+}
+
+by_actor(window, counted, setting) := [limit |
+	some of in ["principal", "person", "agent"]
+	limit := {"of": of, "window": window, "count": counted, "setting": setting}
+]

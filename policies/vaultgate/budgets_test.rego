@@ -133,3 +133,54 @@ test_budgets_deny_where_nothing_was_counted if {
 		testing.codes_without(path, testing.custody("weaken", {})) == {"items-weakened-budget"}
 	}
 }
+
+# What remains.
+
+remaining(asked) := {[budget.of, budget.class, budget.window, budget.limit, budget.left] |
+	decision := data.vaultgate.decision with input as asked
+	some budget in decision.budgets
+}
+
+test_budgets_tell_what_remains_of_deletions if {
+	asked := testing.custody("delete", {"activity": {
+		"principal": {"delete": {"1h": 0, "24h": 2, "30d": 9}},
+		"person": {"delete": {"1h": 0, "24h": 3, "30d": 9}},
+		"vault": {"delete": {"1h": 0, "24h": 99, "30d": 99}},
+		"estate": {"delete_share_24h": 0.005},
+	}})
+	remaining(asked) == {
+		["principal", "delete", "24h", 5, 3], ["person", "delete", "24h", 5, 2],
+		["vault", "delete", "24h", 10, 0], ["estate", "delete", "24h", 0.02, 0.015],
+	}
+}
+
+test_budgets_tell_of_the_first_day if {
+	asked := testing.custody("delete", {"activity": {"principal": {"delete": {"1h": 0, "24h": 1, "30d": 1}}}})
+	some budget in remaining(asked)
+	budget == ["principal", "delete", "24h", 2, 1]
+}
+
+test_budgets_tell_what_remains_of_other_classes if {
+	spent := {"restore": {"24h": 4}, "disclose": {"24h": 4}, "items_weakened": {"30d": 4}}
+	activity := {"activity": {"principal": spent, "person": null, "vault": spent}}
+	remaining(testing.custody("restore", activity)) == {["principal", "restore", "24h", 20, 16]}
+	remaining(testing.custody("disclose", activity)) == {["principal", "disclose", "24h", 5, 1]}
+	remaining(testing.custody("weaken", activity)) == {["principal", "weaken", "30d", 10, 6], ["vault", "weaken", "30d", 10, 6]}
+}
+
+test_budgets_of_agents_are_told_to_agents if {
+	counts := {"snapshot": {"1h": 7}}
+	activity := {"activity": {"agent": counts, "person": counts}}
+	asked := object.union(testing.request(testing.agent, "snapshot", testing.item), activity)
+	remaining(asked) == {["agent", "snapshot", "1h", 60, 53], ["person", "snapshot", "1h", 120, 113]}
+	remaining(object.union(testing.request(testing.operator, "snapshot", testing.item), activity)) == set()
+}
+
+test_budgets_are_not_told_where_nothing_is_counted_or_settled if {
+	asked := testing.custody("restore", {})
+	remaining(json.remove(asked, ["activity"])) == set()
+	remaining(object.union(asked, {"activity": {"principal": {"restore": {"24h": "4"}}}})) == set()
+	settings := json.remove(data.vaultgate.settings, ["restore"])
+	decision := data.vaultgate.decision with input as asked with data.vaultgate.settings as settings
+	decision.budgets == set()
+}

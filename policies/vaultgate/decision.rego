@@ -17,6 +17,7 @@ decision := {
 	"deny": deny,
 	"grants": grants,
 	"obligations": obligations,
+	"budgets": budgets,
 }
 
 default allow := false

@@ -26,7 +26,10 @@ deny_change contains {
 	}
 }
 
-duties contains binding.role if some binding in bound
+duties contains role if {
+	some binding in bound
+	role := binding.role
+}
 
 duties contains "approver" if {
 	some subject in subjects

@@ -118,7 +118,7 @@ crosses(border) if border in input.request.restore.crosses
 
 crosses(_) if {
 	is_object(input.request.restore)
-	not is_array(object.get(input.request.restore, "crosses", null))
+	not is_array(object.get(input, ["request", "restore", "crosses"], null))
 }
 
 landing_region if {

@@ -40,12 +40,13 @@ able contains binding if {
 # METADATA
 # title: Granted by a role in its scope
 # description: A role that is bound at or above the resource grants its classes.
-grants contains {"role": binding.role, "scope": scope} if {
+grants contains {"role": role, "scope": scope} if {
 	# The resource's id, in lower case and ended: what stands at or under a scope begins
 	# with the scope's. The gateway lets no id through that is not ASCII, so that lower
 	# case is plain here; ids in a body may hold anything and are compared by `covers`.
 	path := concat("", [lower(input.resource.id), "/"])
 	some binding in able
+	role := binding.role
 	some scope in binding.scopes
 	stem := concat("", [lower(trim_right(scope, "/")), "/"])
 	startswith(path, stem)
@@ -59,19 +60,21 @@ grants contains {"role": binding.role, "scope": scope} if {
 # description: |
 #   The list of subscriptions and of a provider's operations: clients read them
 #   when they sign in.
-grants contains {"role": binding.role, "scope": "/"} if {
+grants contains {"role": role, "scope": "/"} if {
 	input.operation.class == "read"
 	input.resource.subscription == null
 	some binding in able
+	role := binding.role
 }
 
 # METADATA
 # title: Reads in the landing zone
 # description: Who may restore may look at where the data goes.
-grants contains {"role": binding.role, "scope": input.resource.id} if {
+grants contains {"role": role, "scope": input.resource.id} if {
 	input.operation.class == "read"
 	some binding in able
-	"restore" in role_classes[binding.role]
+	role := binding.role
+	"restore" in role_classes[role]
 	is_landing(input.resource.id)
 }
 

@@ -310,11 +310,8 @@ def builtin(rng, place, name):
     shapes = [AS_SETS[kind[len(kind.rstrip("[]{}")):]] for kind in kinds]
     members = "abcd"[:len(kinds)]
 
-    def call(arguments, result=None):
-        if name not in SPELLED:
-            return f"{name}({', '.join(arguments if result is None else [*arguments, result])})"
-        spelled = SPELLED[name].format(*arguments)
-        return spelled if result is None else f"{result} := {spelled}"
+    def call(arguments):
+        return SPELLED[name].format(*arguments) if name in SPELLED else f"{name}({', '.join(arguments)})"
 
     def shaped(sources):
         return [shape.format(source) for shape, source in zip(shapes, sources)]
@@ -324,10 +321,11 @@ def builtin(rng, place, name):
     told = [literal(value, kind) for value, kind in zip(fixed, kinds)]
     own, each = shaped(given), shaped(["v", *given[1:]])
     parameters = "pqrs"[:len(kinds)]
+    taken = "\n\t".join(f"{name} := {path}" for name, path in zip(parameters, given))
     texts = {
         "plain": f"plain := {call(own)}",
-        "negated": f"negated if not {call(own)}",
-        "result": f"result := [r | {call(own, 'r')}]",
+        "negated": f"negated if {{\n\t{taken}\n\tnot {call(shaped(parameters))}\n}}",
+        "result": f"result := [r | r := {call(own)}]",
         "constant": f"constant := {call(told)}",
         "many": f"many := [r | some v in input.many; r := {call(each)}]",
         "fallback": f'default fallback := "none"\n\nfallback := {call(own)}',
@@ -418,8 +416,7 @@ RUNS = ["input.list[{0}].tags[{1}]", "input.arr[{0}]", "input.o[{0}]", "input.li
 OBJECTS = ["input.o", "lib.table", "data.facts.limits", "input.list[0]"]
 IMPORTS = "import rego.v1\n\nimport data.gen.lib\nimport data.gen.lib as other\nimport input.o as obj\n"
 # Statements with a variable that nothing gives a value.
-UNBOUND = ["not input.arr[_] == 1", "not input.list[{0}].id", "some {0}; not {0} == 1", "some {0}; {0} != 1",
-           "some {0}; not lib.safe({0})", "not {0} in input.strs", "count({0}) > 1", "not obj[{0}]"]
+UNBOUND = ["count({0}) > 1", "{0} != 1"]
 
 
 class Writer:
@@ -481,8 +478,6 @@ class Writer:
 
     def truth(self, names, depth):
         one = self.value(names, depth - 1)
-        if self.rare("in as a value", 0.02):
-            return f"({one} in {self.many([], depth - 1)})"
         type_ = self.rng.choice(["number", "string", "object", "array", "null", "boolean", "set"])
         return self.one(lambda: f"({self.compared(names, depth - 1)})", f"is_{type_}({one})", "true",
                         "input.flag", lambda: f"startswith({self.text(names, 0)}, {self.text(names, 0)})")
@@ -558,9 +553,6 @@ class Writer:
         rng = self.rng
         if self.rare("unbound variable", 0.004):
             return rng.choice(UNBOUND).format(self.name()), []
-        if self.rare("result as an argument", 0.02):
-            new = self.name()
-            return f"count({self.many(names, depth)}, {new})", [new]
         if self.rare("walk", 0.02):
             path, found = self.name(), self.name()
             return f"walk({rng.choice(MANY)}, [{path}, {found}])", [path, found]
@@ -576,23 +568,19 @@ class Writer:
 
     def destructured(self, names, depth):
         one, two = self.name(), self.name()
-        if self.rare("object pattern", 0.1):
-            return f'{{"k": {one}, "deep": {{"x": {two}}}}} {self.one(":=", "=")} input.o', [one, two]
         made = f"[{self.value(names, depth)}, {self.value(names, 0)}]"
         return f"[{one}, {two}] {self.one(':= input.pair', '= input.pair', ':= ' + made)}", [one, two]
 
     def unified(self, names, depth):
         new = self.name()
         return self.one(f"{new} = {self.value(names, depth)}", f"[{new}, _] = input.pair",
-                        f"{self.value(names, 0)} = {new}", f"[[{new}, 2], _] = data.facts.matrix",
-                        f'{{"id": {new}, "n": _, "tags": _}} = input.list[_]'), [new]
+                        f"{self.value(names, 0)} = {new}", f"[[{new}, 2], _] = data.facts.matrix"), [new]
 
     def some(self, names, depth):
         one, two = self.name(), self.name()
         many = self.many(names, depth)
         single, pair = (f"some {one} in {many}", [one]), (f"some {one}, {two} in {many}", [one, two])
         return self.one(single, single, pair, pair,
-                        (f'some {{"id": {one}, "n": {two}, "tags": _}} in input.list', [one, two]),
                         (f"some [{one}, {two}] in [input.pair, [1, {self.value(names, 0)}]]", [one, two]))
 
     def run(self, names, depth):
@@ -604,8 +592,6 @@ class Writer:
         return f"{declared}{got} := {way.format(*keys)}", [got, *new]
 
     def held(self, names, depth):
-        if self.rare("key and value", 0.05):
-            return f"{self.value(names, 0)}, {self.value(names, 0)} in {self.many(names, 0)}", []
         return self.one(lambda: self.compared(names, depth), lambda: self.compared(names, depth),
                         lambda: self.truth(names, depth), lambda: self.value(names, depth),
                         lambda: f"{self.value(names, 0)} in {self.many(names, depth)}"), []
@@ -615,8 +601,6 @@ class Writer:
         def known():
             return self.rng.choice(names) if names and self.rng.random() < 0.8 else literal(scalar(self.rng))
 
-        if self.rare("negated call", 0.03):
-            return f"not {self.truth(names, depth)}", []
         made = [f"not {name}" for name in self.values]
         given = self.rng.choice(GIVEN + MADE)
         return self.one(f"not {given}", f"not {self.rng.choice(MANY[:8])}", f"not {given} == {known()}",
@@ -640,14 +624,12 @@ class Writer:
                               "data.facts.limits", "data.facts.names", "data.gen.lib.table", *made)
             if target == "input":
                 return 'input as {"n": 1, "s": "k", "arr": [3]}'
-            if self.rare("with a rule", 0.05):
-                return f"{target} as {self.rng.choice(MADE + self.values)}"
-            return f"{target} as {self.one(*names, self.rng.choice(GIVEN), literal(anything(self.rng)))}"
+            given = self.rng.choice([path for path in GIVEN if path.startswith("input")])
+            return f"{target} as {self.one(*names, given, literal(anything(self.rng)))}"
 
         held = self.one(lambda: self.compared(names, 0), lambda: self.called(names, 0),
                         lambda: self.negated(names, 0)[0], *self.values)
-        more = f" with {replacement()}" if self.rare("with twice", 0.1) else ""
-        return f"{held} with {replacement()}{more}", []
+        return f"{held} with {replacement()}", []
 
     def body(self, names, depth, length):
         """Statements, and all the variables that have a value after them."""
@@ -668,7 +650,9 @@ class Writer:
         found = []
         for _ in range(heads):
             head = self.value(names, 1)
-            if head not in names and not self.rare("open head", 0.03):
+            if head not in names and self.rng.random() < 0.03:
+                head = self.rng.choice(GIVEN)
+            elif head not in names:
                 new = self.name()
                 statements.append(f"{new} := {head}")
                 head = new
@@ -724,12 +708,10 @@ class Writer:
     def partial_object(self):
         name, texts = self.name("o"), []
         form = self.one("[{0}] := {1}", "[{0}] := {1}", "[{0}] if")
-        if self.rare("open path", 0.2):
-            form = self.one("[{0}].more := {1}", "[{0}][{2}] := {1}", "[{0}].more contains {1}")
         for _ in range(self.one(1, 1, 2)):
-            block, where, head, more = self.block(3)
+            block, where, head = self.block(2)
             where = self.one(where, where, literal(self.rng.choice(WORDS[:3])))
-            told = f"{name}{form.format(where, head, more)}"
+            told = f"{name}{form.format(where, head)}"
             texts.append(f"{told} {block}" if told.endswith("if") else f"{told} if {block}")
         self.add(name, *texts, many=True)
 
@@ -749,11 +731,9 @@ class Writer:
             names, heads = [], []
             for _ in range(count):
                 new = self.name()
-                form = self.one("{0}", "{0}", "{0}", "[{0}, _]", '{{"k": {0}, "a": _, "deep": _}}', "")
+                form = self.one("{0}", "{0}", "{0}", "[{0}, _]", "")
                 names += [new] if form else []
                 heads.append(form.format(new) or literal(scalar(self.rng)))
-            if heads[0] in names and count == 2 and self.rare("parameter twice", 0.03):
-                heads[1] = heads[0]
             block, head = self.block(1, [name for name in names if name in " ".join(heads)], most=2)
             told = f"{name}({', '.join(heads)}) := {head} if {block}"
             more = f"\n\nelse := {literal(scalar(self.rng))}" if self.rng.random() < 0.2 else ""
@@ -771,14 +751,11 @@ class Writer:
         package = f"gen.{self.place}"
         head = f"package {package}\n\n{IMPORTS}\n"
         # Some of it stands in a second file of the same package.
-        first = self.rng.randint(1, len(self.texts) - 1) if self.rare("two files", 0.15) else len(self.texts)
-        files = {f"gen/{self.place}.rego": head + "\n\n".join(self.texts[:first]) + "\n",
-                 f"gen/{self.place}_all.rego": f"package {package}_all\n\nwhole := data.{package}\n"}
+        first = self.rng.randint(1, len(self.texts) - 1) if self.rng.random() < 0.15 else len(self.texts)
+        files = {f"gen/{self.place}.rego": head + "\n\n".join(self.texts[:first]) + "\n"}
         if self.texts[first:]:
-            if self.rare("one name for two imports", 0.1):
-                head = head.replace("import input.o as obj", "import input.o.deep as obj")
             files[f"gen/{self.place}_more.rego"] = head + "\n\n".join(self.texts[first:]) + "\n"
-        asked = [*(f"{package}.{rule}" for rule in self.rules), f"{package}_all.whole"]
+        asked = [f"{package}.{rule}" for rule in self.rules]
         return Package(package, files, asked, [document(self.rng) for _ in range(4)], self.about)
 
 

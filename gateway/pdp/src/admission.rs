@@ -10,6 +10,7 @@ mod builtins;
 mod calls;
 mod grants;
 mod graph;
+mod misread;
 mod probes;
 mod shape;
 mod syntax;
@@ -31,7 +32,7 @@ pub(crate) use builtins::{allowed_builtins, is_builtin};
 pub(crate) use graph::Graph;
 #[cfg(test)]
 pub(crate) use probes::{every_probe, stranger};
-pub(crate) use syntax::{Cases, Module, Rule, line, member, modules};
+pub(crate) use syntax::{Cases, Module, Rule, line, member, modules, spanned};
 
 /// Reads, checks and probes the bundle in a folder: what the trial of a new
 /// bundle does in a process of its own.
@@ -80,6 +81,7 @@ fn check(
     problems.extend(calls::check(&modules, calls::Scope::Deciding));
     problems.extend(graph::recursion(&modules));
     problems.extend(grants::check(bundle, &modules));
+    problems.extend(misread::check(&mut engine, &modules));
     if problems.iter().any(|p| p.severity == Severity::Error) {
         // Tests are read for their syntax only, so that all is told at once.
         problems.extend(engine::build(bundle, bundle.rego(), limits).1);

@@ -4,9 +4,11 @@
 //! shape with `allow` true, at least one grant and no denial. Everything else is
 //! a denial, and a shape that is not understood is one with a fault.
 
+mod budget;
 mod fault;
 mod obligation;
 
+pub use budget::Budget;
 pub use fault::{Fault, FaultCode};
 pub use obligation::{Approval, Obligation, Period};
 
@@ -27,6 +29,9 @@ pub struct Decision {
     pub grants: Vec<Value>,
     /// What must be done before it goes on.
     pub obligations: Vec<Obligation>,
+    /// What remains of the budgets that the request draws on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub budgets: Vec<Budget>,
     /// Set when the policy could not decide.
     pub fault: Option<Fault>,
 }
@@ -56,6 +61,8 @@ struct Returned {
     deny: Vec<Reason>,
     grants: Vec<Value>,
     obligations: Vec<Obligation>,
+    #[serde(default)]
+    budgets: Vec<Budget>,
 }
 
 impl Decision {
@@ -72,6 +79,7 @@ impl Decision {
             }],
             grants: Vec::new(),
             obligations: Vec::new(),
+            budgets: Vec::new(),
             fault: Some(Fault {
                 code,
                 message: message.into(),
@@ -94,6 +102,7 @@ impl Decision {
             deny: returned.deny,
             grants: returned.grants,
             obligations: returned.obligations,
+            budgets: returned.budgets,
             fault: None,
         }
     }
@@ -125,6 +134,7 @@ impl Returned {
                 return Err("a grant is neither text nor an object".into());
             }
         }
+        budget::check(&self.budgets)?;
         self.obligations.iter().try_for_each(Obligation::check)
     }
 }

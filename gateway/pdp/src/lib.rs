@@ -38,7 +38,7 @@ pub use admission::admit_and_probe;
 pub use annotation::Annotation;
 pub use bundle::{Bundle, BundleError};
 pub use capabilities::capabilities;
-pub use decision::{Approval, Decision, Fault, FaultCode, Obligation, Period, Reason};
+pub use decision::{Approval, Budget, Decision, Fault, FaultCode, Obligation, Period, Reason};
 pub use evaluator::{Evaluator, on_thread_with_stack};
 pub use explain::{Change, Explanation, Fired, Stopped, explain, what_would_allow};
 pub use input::{

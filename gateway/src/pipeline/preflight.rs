@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use vaultgate_decision_log::{Kind, Priority};
-use vaultgate_pdp::{Decision, Principal, capabilities};
+use vaultgate_pdp::{Budget, Decision, Principal, capabilities};
 
 use super::Pipeline;
 use super::arrival::Arrival;
@@ -46,6 +46,8 @@ pub(super) struct Verdicts {
     pub(super) fault: Option<&'static str>,
     /// Obligations that an allowed request would have to meet first.
     pub(super) obligations: Value,
+    /// What remains of the budgets that the request would draw on.
+    pub(super) budgets: Vec<Budget>,
     /// What Azure itself would object to, as far as the facts tell.
     pub(super) azure_blockers: Vec<String>,
     pub(super) decision_id: String,
@@ -338,6 +340,7 @@ fn verdicts(
         reasons: decision.deny.iter().map(PolicyReason::of).collect(),
         fault: decision.fault.as_ref().map(|fault| fault.code.as_str()),
         obligations: serde_json::to_value(&decision.obligations).unwrap_or(Value::Null),
+        budgets: decision.budgets.clone(),
         azure_blockers: blockers(&gathered.facts, class),
         decision_id: trail.id.to_string(),
     }

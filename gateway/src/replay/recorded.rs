@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use vaultgate_pdp::{Decision, FaultCode, Obligation, SCHEMA};
+use vaultgate_pdp::{Budget, Decision, FaultCode, Obligation, SCHEMA};
 
 /// Which records are looked at.
 #[derive(Clone, Debug, Default)]
@@ -108,6 +108,8 @@ struct Decided {
     deny: Vec<vaultgate_pdp::Reason>,
     grants: Vec<serde_json::Value>,
     obligations: Vec<Obligation>,
+    #[serde(default)]
+    budgets: Vec<Budget>,
     fault: Option<serde_json::Value>,
 }
 
@@ -194,6 +196,7 @@ impl Read {
                 deny: decided.deny,
                 grants: decided.grants,
                 obligations: decided.obligations,
+                budgets: decided.budgets,
                 fault: None,
             },
             bundle: policy.bundle,

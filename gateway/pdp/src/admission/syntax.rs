@@ -33,6 +33,8 @@ pub(crate) struct Rule {
     pub(crate) open: bool,
     /// Line.
     pub(crate) line: u32,
+    /// Whether it is what stands where no other definition has a value.
+    pub(crate) default: bool,
     /// Number of arguments, for a function.
     pub(crate) arguments: Option<usize>,
     /// Whether its value is one that is written out, or `true`.
@@ -148,11 +150,8 @@ fn read_import(text: &str, tree: &Value) -> Option<(String, Vec<String>)> {
         return None;
     }
     // The tree tells where the name after `as` stands, not what it is.
-    let offset = |name| usize::try_from(tree.get("as")?.get(name)?.as_u64()?).ok();
-    let name = match (offset("start"), offset("end")) {
-        (Some(start), Some(end)) => text.get(start..end)?.to_owned(),
-        _ => path.last()?.clone(),
-    };
+    let name = spanned(text, member(tree, "as")).or(path.last().map(String::as_str));
+    let name = name?.to_owned();
     Some((name, path))
 }
 
@@ -169,6 +168,7 @@ impl Rule {
             path: package.iter().chain(&name.path).cloned().collect(),
             open: name.open,
             line: line(body),
+            default: kind == "Default",
             arguments: (arguments > 0 || head.get("args").is_some_and(|_| kind != "Default"))
                 .then_some(arguments),
             constant: plain(member(head, "assign"))
@@ -319,10 +319,8 @@ impl Cases {
             let by_key = name(member(some, "key")).is_some_and(|key| key == wanted);
             let by_value = name(member(some, "value")).is_some_and(|value| value == wanted);
             if by_key || by_value {
-                let span = member(some, "collection").as_object()?.values().next()?;
-                let place = |end: &str| usize::try_from(span.pointer(end)?.as_u64()?).ok();
-                let collection = text.get(place("/span/start")?..place("/span/end")?)?;
-                let collection = collection.to_owned();
+                let node = member(some, "collection").as_object()?.values().next()?;
+                let collection = spanned(text, member(node, "span"))?.to_owned();
                 return Some(Cases { collection, by_key });
             }
         }
@@ -373,7 +371,13 @@ pub(crate) fn member<'t>(tree: &'t Value, name: &str) -> &'t Value {
     tree.get(name).unwrap_or(&Value::Null)
 }
 
-fn items(tree: &Value) -> impl Iterator<Item = &Value> {
+/// What stands in the text of a file where a span says.
+pub(crate) fn spanned<'t>(text: &'t str, span: &Value) -> Option<&'t str> {
+    let offset = |name| usize::try_from(span.get(name)?.as_u64()?).ok();
+    text.get(offset("start")?..offset("end")?)
+}
+
+pub(super) fn items(tree: &Value) -> impl Iterator<Item = &Value> {
     tree.as_array().into_iter().flatten()
 }
 

@@ -12,6 +12,18 @@ fn refused(more: &str) -> String {
     rejected(&format!("{ALLOW_READERS}\n{more}\n")).to_string()
 }
 
+/// Why a bundle of several files of rules is not admitted.
+fn refused_files(files: &[(&str, &str)]) -> String {
+    let manifest =
+        r#"{"revision": "t1", "roots": ["vaultgate", "vaultgate_test"], "rego_version": 1}"#;
+    let mut bytes = vec![(".manifest", manifest.as_bytes())];
+    bytes.extend(files.iter().map(|(path, text)| (*path, text.as_bytes())));
+    let dir = folder(&bytes);
+    admit_and_probe(dir.path(), &patient())
+        .unwrap_err()
+        .to_string()
+}
+
 #[test]
 fn recursion_is_refused_before_anything_is_evaluated() {
     for (rules, cycle) in [
@@ -222,7 +234,7 @@ fn what_does_not_deny_by_default_is_refused() {
         "input == {}",
         "input.operation.class == \"read\"",
         "input.principal.kind == \"unknown\"",
-        "not \"guest\" in input.principal.roles",
+        "{ roles := input.principal.roles; not \"guest\" in roles }",
         "input.principal.roles == \"*\"",
         "\"*\" in input.principal.groups",
         "input.principal == null",
@@ -387,5 +399,111 @@ fn names_that_stand_for_nothing_are_refused() {
     ] {
         let text = rejected(&format!("{decision}\n{rule}\n")).to_string();
         assert!(text.contains("scope"), "{rule}\n{text}");
+    }
+}
+
+#[test]
+fn forms_that_the_engine_reads_otherwise_are_refused() {
+    for (rules, told) in [
+        ("r contains x.a if some x in input.l", "could have no value"),
+        ("r[x.a] := 1 if some x in input.l", "could have no value"),
+        (
+            "f(x) := x.a\nr contains f(x) if some x in input.l",
+            "could have no value",
+        ),
+        (
+            "r[x].a := y if some x, y in input.o",
+            "goes on behind a name",
+        ),
+        ("r := count(data.vaultgate_test)", "whole package"),
+        ("r if data.vaultgate_test[input.k]", "whole package"),
+        ("r := x if {\"k\": x} = input.o", "more members"),
+        ("r contains x if some {\"k\": x} in input.l", "more members"),
+        ("f([{\"k\": x}]) := x\nr := f(input.l)", "more members"),
+        ("f(x, x) := x\nr := f(1, 2)", "two parameters"),
+        (
+            "f(input) := input.x\nr := f({\"x\": 1})",
+            "name of a document",
+        ),
+        ("r if \"a\", 1 in input.o", "a key that is not there"),
+        ("r := input.a in input.l", "as a value"),
+        ("r if {\n\tsome x\n\tx != 1\n}", "gets no value"),
+        ("r if not input.l[_] == 1", "`_` under `not`"),
+        ("r if not input.l[x] == 1", "a name under `not`"),
+        ("r if not startswith(input.s, \"a\")", "has no value"),
+        ("r if not input.n > 5", "has no value"),
+        ("r if not input.s in [1]", "has no value"),
+        (
+            "f(x) := x\nr if {\n\ty := 1\n\tnot f(y) == 2\n}",
+            "has no value",
+        ),
+        (
+            "r if input.n == 1 with input.n as 1 with input.m as 2",
+            "a second `with`",
+        ),
+        (
+            "a := input.n\nr if input.n == 1 with input.n as a",
+            "goes through a rule",
+        ),
+        ("default r := 1\ndefault r := 2", "has a default already"),
+        (
+            "r := x if count(input.l, x)",
+            "takes 1 arguments and gets 2",
+        ),
+    ] {
+        let rules = format!("{ALLOW_READERS}\n{rules}\n");
+        let other = "package vaultgate_test\na := 1\n";
+        let text = refused_files(&[("rules.rego", &rules), ("other.rego", other)]);
+        assert!(text.contains(told), "{rules}\n{text}");
+    }
+    for (one, other, told) in [
+        (
+            "import input.a as x\nr := x",
+            "import input.b as x\ns := x",
+            "is another import",
+        ),
+        (
+            "import input.a as x\nr := x",
+            "x := 1",
+            "is a rule elsewhere",
+        ),
+    ] {
+        let [one, other] = [one, other].map(|rules| format!("package vaultgate\n{rules}\n"));
+        let files = [
+            ("rules.rego", ALLOW_READERS),
+            ("one.rego", &one),
+            ("other.rego", &other),
+        ];
+        let text = refused_files(&files);
+        assert!(text.contains(told), "{one} {other}\n{text}");
+    }
+}
+
+#[test]
+fn what_the_engine_reads_as_it_is_meant_is_admitted() {
+    for rules in [
+        "r contains y if {\n\tsome x in input.l\n\ty := x.a\n}",
+        "r contains input.a if input.b",
+        "r contains {\"a\": x, \"b\": sprintf(\"%v\", [count(x)])} if some x in input.l",
+        "r[x] := [y | y := x] if some x in input.l",
+        "o.a.b := 1\no.a.c contains 2",
+        "r if not input.a",
+        "r if not input.a[\"b\"].c == 1",
+        "r if not input.a == input.b",
+        "r if {\n\tx := input.a\n\tnot startswith(x, \"a\")\n\tnot x in [1, 2]\n}",
+        "r if not count([x | some x in input.l; x.a > 1]) == 1",
+        "f(x) if x\nr if {\n\tevery x in input.l { not f(x) }\n}",
+        "r if {\n\tsome i\n\tinput.l[i] == 1\n}",
+        "r := [p, v] if {\n\tsome p, v\n\twalk(input, [p, v])\n\tv == 1\n}",
+        "r := x if [x, _] = input.pair",
+        "r if input.n == 1 with input.n as input.m",
+        "r if {\n\tx := input.a\n\tinput.n == 1 with input.n as x\n}",
+        "default f(_) := 1\nf(x) := x if x\nr := f(input.a)",
+        "r if {\n\tinput.a in input.l\n}",
+        "r := {x | some x in input.l; x in input.m}",
+    ] {
+        let bundle = fixture::bundle(&format!("{ALLOW_READERS}\n{rules}\n"), "{}");
+        let admitted = crate::Policy::admit(bundle, &patient());
+        assert!(admitted.is_ok(), "{rules}\n{}", admitted.unwrap_err());
     }
 }

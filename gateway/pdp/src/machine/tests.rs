@@ -78,7 +78,7 @@ fn the_shipped_library_is_admitted_and_answered_alike() {
 fn what_errs_is_handed_to_the_interpreter() {
     for rule in [
         r#"deny contains {"code": "a", "message": "m"} if to_number(input.extra) > 1"#,
-        r#"deny contains {"code": "a", "message": "m"} if not startswith(input.extra, "x")"#,
+        r#"deny contains {"code": "a", "message": "m"} if { x := input.extra; not startswith(x, "x") }"#,
         r#"deny contains {"code": "a", "message": "m"} if input.extra + 1 > 1"#,
         r#"deny contains {"code": "a", "message": "m"} if count({1} - input.extra) == 1"#,
         r#"deny contains {"code": "a", "message": "m"} if 4 / input.extra > 1"#,

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use regorus::Engine;
 use serde_json::Value;
 
-use crate::admission::{Module, is_builtin, line, member};
+use crate::admission::{Module, is_builtin, line, member, spanned};
 use crate::problem::Problem;
 
 /// Looks at every file of an engine; `modules` are the same files, as admission reads them.
@@ -186,11 +186,7 @@ impl File<'_> {
     }
 
     fn at(&self, span: &Value) -> &str {
-        let offset = |name| usize::try_from(span.get(name)?.as_u64()?).ok();
-        let range = offset("start").zip(offset("end"));
-        range
-            .and_then(|(start, end)| self.text.get(start..end))
-            .unwrap_or("_")
+        spanned(self.text, span).unwrap_or("_")
     }
 }
 
