@@ -142,7 +142,9 @@ impl BundleKeys {
         let bytes = key.try_get_as_bytes().map(<[u8]>::len).ok();
         if point.is_some() && bytes != point {
             let curve = name.replace("ES", "P-");
-            return Err(SignatureError::Key(format!("{name} takes a key of the curve {curve}")));
+            return Err(SignatureError::Key(format!(
+                "{name} takes a key of the curve {curve}"
+            )));
         }
         self.keys.insert(id.to_owned(), (algorithm, key));
         Ok(())

@@ -7,6 +7,7 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use vaultgate_pdp::{Annotation, Bundle, ENGINE, Limits, Policy};
 
 use crate::bundle_keys::BundleKeys;
 use crate::recorder::{PolicyRef, Recorder};
+use crate::telemetry::PolicyChanges;
 
 /// Address space that a bundle may use while it is tried, bytes.
 pub(crate) const TRIAL_ADDRESS_SPACE: u64 = 4 << 30;
@@ -31,6 +33,10 @@ const TRIAL_STEP: Duration = Duration::from_millis(5);
 const MAX_COMPLAINTS: u64 = 64 << 10;
 /// Changes of a folder within this time are one change.
 const SETTLE: Duration = Duration::from_millis(300);
+
+/// How long a replaced policy is waited for, and how often it is looked at. Requests take less.
+const RELEASE: Duration = Duration::from_secs(60);
+const RELEASE_STEP: Duration = Duration::from_millis(50);
 
 /// Why a bundle was not activated.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +79,8 @@ pub(crate) struct PolicySource {
     limits: Limits,
     keys: BundleKeys,
     active: ArcSwap<Active>,
+    activated: AtomicU64,
+    rejected: AtomicU64,
 }
 
 impl PolicySource {
@@ -89,7 +97,17 @@ impl PolicySource {
             limits,
             keys,
             active: ArcSwap::from_pointee(active),
+            activated: AtomicU64::new(1),
+            rejected: AtomicU64::new(0),
         })
+    }
+
+    /// How many bundles were activated, and how many were rejected, since the start.
+    pub(crate) fn changes(&self) -> PolicyChanges {
+        PolicyChanges {
+            activated: self.activated.load(Ordering::Relaxed),
+            rejected: self.rejected.load(Ordering::Relaxed),
+        }
     }
 
     /// The active policy: taken once, it serves a whole request.
@@ -172,11 +190,14 @@ impl PolicySource {
         match activate(path, &self.limits, &self.keys, from, recorder).await {
             Ok(active) => {
                 tracing::info!(bundle = active.reference.bundle, "policy activated");
-                self.active.store(Arc::new(active));
+                let former = self.active.swap(Arc::new(active));
+                self.activated.fetch_add(1, Ordering::Relaxed);
+                tokio::task::spawn_blocking(move || release(former));
                 true
             }
             Err(error) => {
                 tracing::error!(%error, "policy not activated, the one in force stays");
+                self.rejected.fetch_add(1, Ordering::Relaxed);
                 recorder.note(
                     Kind::Policy,
                     Uuid::now_v7(),
@@ -194,6 +215,16 @@ impl PolicySource {
             }
         }
     }
+}
+
+/// Drops a policy that was replaced, once no request is judged by it any more: a large one takes
+/// a while, for which no request should wait.
+fn release(former: Arc<Active>) {
+    let began = Instant::now();
+    while Arc::strong_count(&former) > 1 && began.elapsed() < RELEASE {
+        std::thread::sleep(RELEASE_STEP);
+    }
+    drop(former);
 }
 
 /// Whether something was changed, and not merely read: reading is what a change leads to.
@@ -224,6 +255,38 @@ async fn activate(
     replaces: Option<String>,
     recorder: &Recorder,
 ) -> Result<Active, PolicyError> {
+    // A bundle with much data takes long, and requests go on meanwhile.
+    let (place, limits, keys) = (dir.to_owned(), limits.clone(), keys.clone());
+    let prepared = tokio::task::spawn_blocking(move || prepare(&place, &limits, &keys)).await;
+    let (active, archive) = prepared.unwrap_or_else(|error| {
+        Err(PolicyError::Trial {
+            dir: dir.to_owned(),
+            how: error.to_string(),
+        })
+    })?;
+    let reference = &active.reference;
+    let archive = recorder.keep("bundle", archive).await?;
+    let record = PolicyRecord {
+        event: "activated",
+        bundle: Some(reference.bundle.clone()),
+        archive: Some(archive),
+        revision: Some(reference.revision.clone()),
+        engine: ENGINE,
+        replaces,
+        problem: None,
+    };
+    recorder
+        .write(Kind::Policy, Uuid::now_v7(), &record, Priority::Restore)
+        .await?;
+    Ok(active)
+}
+
+/// Reads, verifies, tries and admits the bundle at a place; gives its archive as well. Blocks.
+fn prepare(
+    dir: &Path,
+    limits: &Limits,
+    keys: &BundleKeys,
+) -> Result<(Active, Vec<u8>), PolicyError> {
     let rejected = |problems: String| PolicyError::Rejected {
         dir: dir.to_owned(),
         problems,
@@ -231,14 +294,7 @@ async fn activate(
     let bundle = Bundle::load(dir).map_err(|error| rejected(error.to_string()))?;
     keys.verify(&bundle)
         .map_err(|error| rejected(error.to_string()))?;
-    let tried = dir.to_owned();
-    let tried = tokio::task::spawn_blocking(move || try_in_child(&tried)).await;
-    tried.unwrap_or_else(|error| {
-        Err(PolicyError::Trial {
-            dir: dir.to_owned(),
-            how: error.to_string(),
-        })
-    })?;
+    try_in_child(dir)?;
     let reference = PolicyRef {
         bundle: bundle.digest().to_owned(),
         revision: bundle.revision().to_owned(),
@@ -254,24 +310,12 @@ async fn activate(
             "the interpreter decides everything"
         );
     }
-    let archive = recorder.keep("bundle", archive).await?;
-    let record = PolicyRecord {
-        event: "activated",
-        bundle: Some(reference.bundle.clone()),
-        archive: Some(archive),
-        revision: Some(reference.revision.clone()),
-        engine: ENGINE,
-        replaces,
-        problem: None,
-    };
-    recorder
-        .write(Kind::Policy, Uuid::now_v7(), &record, Priority::Restore)
-        .await?;
-    Ok(Active {
+    let active = Active {
         policy: Arc::new(policy),
         reference: Arc::new(reference),
         rules: rules.into(),
-    })
+    };
+    Ok((active, archive))
 }
 
 /// Digest of the bundle that was tried last and found good: a start tries the same one twice.

@@ -44,6 +44,7 @@ pub(crate) struct Metrics {
     log_poisoned: Gauge,
     machine: Family<ReasonLabels, Gauge>,
     shadow: Family<ReasonLabels, Gauge>,
+    policy_changes: Family<ReasonLabels, Gauge>,
     unknown_outcomes: Counter,
     checkpoint_failures: Counter,
 }
@@ -60,6 +61,7 @@ impl Default for Metrics {
         let log_poisoned = Gauge::default();
         let machine = Family::<ReasonLabels, Gauge>::default();
         let shadow = Family::<ReasonLabels, Gauge>::default();
+        let policy_changes = Family::<ReasonLabels, Gauge>::default();
         let unknown_outcomes = Counter::default();
         let checkpoint_failures = Counter::default();
         let mut register = |name: &str, help: &str, metric: Registered| match metric {
@@ -117,6 +119,11 @@ impl Default for Metrics {
             Registered::Gauges(Family::clone(&shadow)),
         );
         register(
+            "policy_changes",
+            "Bundles that were activated and that were rejected since the start",
+            Registered::Gauges(Family::clone(&policy_changes)),
+        );
+        register(
             "unknown_outcomes",
             "Changes that may or may not have reached Azure: each needs a look",
             Registered::Counter(unknown_outcomes.clone()),
@@ -137,6 +144,7 @@ impl Default for Metrics {
             log_poisoned,
             machine,
             shadow,
+            policy_changes,
             unknown_outcomes,
             checkpoint_failures,
         }
@@ -158,6 +166,15 @@ pub(crate) struct ShadowCounts {
     pub(crate) faults: u64,
     /// Requests that it was too slow for.
     pub(crate) late: u64,
+}
+
+/// What became of bundles that were offered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PolicyChanges {
+    /// Bundles that came into force.
+    pub(crate) activated: u64,
+    /// Bundles that did not.
+    pub(crate) rejected: u64,
 }
 
 /// The kinds of metric that are registered above.
@@ -223,7 +240,15 @@ impl Metrics {
         poisoned: bool,
         machine: Option<&MachineReport>,
         shadow: ShadowCounts,
+        changes: PolicyChanges,
     ) -> String {
+        for (reason, count) in [
+            ("activated", changes.activated),
+            ("rejected", changes.rejected),
+        ] {
+            let gauge = self.policy_changes.get_or_create(&ReasonLabels { reason });
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
         for (reason, count) in [
             ("alike", shadow.alike),
             ("looser", shadow.looser),

@@ -420,8 +420,9 @@ EXPECTED = [
     Expected("split at nothing", "regex.split",
              calls(lambda pattern, _: pattern == r"\z" or re.match(pattern, "")),
              "an expression that matches nothing splits before the first and after the last character"),
-    Expected("templates", "regex.template_match", lambda d: d.theirs.kind == "error",
-             "delimiters that are not one character or do not pair are taken here, and an error there"),
+    Expected("templates", "regex.template_match", lambda d: "error" in (d.ours.kind, d.theirs.kind),
+             "delimiters that are not one character or do not pair are taken here, and an error there; "
+             "what stands between them is looked at before the text is"),
     Expected("globs", "glob.match",
              calls(lambda glob, delimiters, _: re.search(r"[\[\]{}?]|\*\*", glob)
                    or set(delimiters or []) & {":", ",", "é", ""}),
@@ -520,6 +521,7 @@ REFUSED = [
     ("f(x) := x.a\n\nr contains f(x) if some x in input.l", "could have no value"),
     ("r contains {\"a\": [x.a]} if some x in input.l", "could have no value"),
     ("r contains sprintf(\"%v\", [x.a]) if some x in input.l", "could have no value"),
+    ("r := input.a if input.b\n\nelse := 1", "with an `else`"),
     ("r[x].a := y if some x, y in input.o", "goes on behind a name"),
     ("r[x][y] := z if {\n\tsome x, o in input.o\n\tsome y, z in o\n}", "goes on behind a name"),
     ("a := 1\n\nr := data.gen", "whole package"),
@@ -560,6 +562,7 @@ REFUSED = [
 TWO_FILES = [
     ("import input.a as x\n\nr := x", "import input.b as x\n\ns := x", "is another import elsewhere"),
     ("import input.a as x\n\nr := x", "x := 1\n\ns := x", "is a rule elsewhere"),
+    ("f(1) := 2\n\nr := f(input.a)", "f(x) := 3", "goes on in another file"),
 ]
 
 

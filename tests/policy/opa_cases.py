@@ -642,7 +642,7 @@ class Writer:
 
     # Rules.
 
-    def block(self, heads, known=(), most=3):
+    def block(self, heads, known=(), most=3, open_=True):
         """A body, and the expressions of a head: mostly variables that have a value by then."""
         statements, names = self.body(known, 1, self.rng.randint(1, most))
         if self.rng.random() < 0.15 and not any(re.search(r":=|\b(some|in)\b", told) for told in statements):
@@ -650,7 +650,7 @@ class Writer:
         found = []
         for _ in range(heads):
             head = self.value(names, 1)
-            if head not in names and self.rng.random() < 0.03:
+            if head not in names and open_ and self.rng.random() < 0.03:
                 head = self.rng.choice(GIVEN)
             elif head not in names:
                 new = self.name()
@@ -682,7 +682,7 @@ class Writer:
     def otherwise(self):
         name, parts = self.name("c"), []
         for _ in range(self.one(2, 3)):
-            block, head = self.block(1, most=2)
+            block, head = self.block(1, most=2, open_=False)
             parts.append(f":= {head} if {block}")
         parts += [f":= {literal(scalar(self.rng))}"] if self.rng.random() < 0.3 else []
         self.add(name, f"{name} " + "\n\nelse ".join(parts))
@@ -734,11 +734,14 @@ class Writer:
                 form = self.one("{0}", "{0}", "{0}", "[{0}, _]", "")
                 names += [new] if form else []
                 heads.append(form.format(new) or literal(scalar(self.rng)))
-            block, head = self.block(1, [name for name in names if name in " ".join(heads)], most=2)
+            goes_on = self.rng.random() < 0.2
+            known = [name for name in names if name in " ".join(heads)]
+            block, head = self.block(1, known, most=2, open_=not goes_on)
             told = f"{name}({', '.join(heads)}) := {head} if {block}"
-            more = f"\n\nelse := {literal(scalar(self.rng))}" if self.rng.random() < 0.2 else ""
+            more = f"\n\nelse := {literal(scalar(self.rng))}" if goes_on else ""
             texts.append(told + more)
-        self.texts += texts
+        # All of a function stands in one file.
+        self.texts.append("\n\n".join(texts))
         self.functions.append((name, count))
         rule = self.name("c")
         self.add(rule, f"{rule} := {name}({self.given(count)})")

@@ -7,6 +7,7 @@
 
 mod admission;
 mod annotation;
+mod bench;
 mod bundle;
 mod capabilities;
 mod decision;
@@ -36,6 +37,7 @@ mod policy_faults_deny;
 
 pub use admission::admit_and_probe;
 pub use annotation::Annotation;
+pub use bench::{Bench, Bencher, bench};
 pub use bundle::{Bundle, BundleError};
 pub use capabilities::capabilities;
 pub use decision::{Approval, Budget, Decision, Fault, FaultCode, Obligation, Period, Reason};

@@ -136,16 +136,23 @@ impl Policy {
             .map_err(String::as_str)
     }
 
+    /// What the machine decides, where it takes the bundle and the input.
+    pub(crate) fn quick(&self, input: &Value, limit: Duration) -> Option<Decision> {
+        let machine = self.machine.as_ref().ok();
+        let machine = machine.filter(|machine| machine.takes(input))?;
+        // A panic of the machine is the interpreter's to look into.
+        catch_unwind(AssertUnwindSafe(|| machine.decide(input, limit))).ok()?
+    }
+
     fn decide_within(&self, input: &Value, limit: Duration) -> Decision {
         let machine = self.machine.as_ref().ok();
         let Some(machine) = machine.filter(|machine| machine.takes(input)) else {
             return self.interpret(input, limit);
         };
         let began = cpu_time();
-        // A panic of the machine is the interpreter's to look into.
-        let quick = catch_unwind(AssertUnwindSafe(|| machine.decide(input, limit)));
+        let quick = self.quick(input, limit);
         self.pace.note(cpu_time().saturating_sub(began));
-        match quick.ok().flatten() {
+        match quick {
             Some(decision) if !machine.is_sampled() => decision,
             Some(decision) => {
                 let interpreted = self.interpret(input, limit);

@@ -1,6 +1,7 @@
 //! `vaultgate policy check | test | eval | schema`, and the trial of a bundle.
 
 mod again;
+mod bench;
 mod bundle;
 
 use std::path::{Path, PathBuf};
@@ -237,6 +238,24 @@ pub(crate) enum PolicyVerb {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
+    /// Time decisions, from an input's text to the decision
+    Bench {
+        /// Folder of the bundle
+        #[arg(long)]
+        bundle: PathBuf,
+        /// File with inputs, one in each line; they are judged in turn
+        #[arg(long)]
+        input: PathBuf,
+        /// What decides
+        #[arg(long, value_enum, default_value_t = bench::Timed::Interpreter)]
+        engine: bench::Timed,
+        /// How many decisions are timed
+        #[arg(long, default_value_t = 10_000)]
+        count: usize,
+        /// How to print it
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
     /// Admit and probe a bundle with little memory; the gateway runs this in a
     /// process of its own before it activates one
     #[command(hide = true)]
@@ -312,6 +331,13 @@ pub(crate) fn run(verb: PolicyVerb) -> anyhow::Result<u8> {
             (None, true) => explained(&bundle, input.as_deref(), decision.zip(log), format),
             (None, false) => eval(&bundle, input.as_deref(), &query, format),
         },
+        PolicyVerb::Bench {
+            bundle,
+            input,
+            engine,
+            count,
+            format,
+        } => bench::run(&bundle, &input, engine, count, format),
         PolicyVerb::Schema { dir: Some(dir) } => {
             std::fs::create_dir_all(&dir)?;
             std::fs::write(dir.join("input.json"), INPUT_SCHEMA)?;

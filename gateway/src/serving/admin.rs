@@ -35,6 +35,7 @@ fn metrics(pipeline: &Pipeline) -> Answer {
         poisoned,
         machine.as_ref(),
         pipeline.shadow.counts(),
+        pipeline.policies.changes(),
     );
     let mut answer = text(StatusCode::OK, page);
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

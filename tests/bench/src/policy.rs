@@ -38,28 +38,10 @@ thread_local! {
 }
 
 impl Policy {
-    /// Reads a bundle: one package per folder, `data.json` beside its rules.
+    /// Reads a bundle: rules anywhere, and `data.json` in the folder whose path it has.
     pub(crate) fn load(bundle: &Path, machine: Machine) -> anyhow::Result<Policy> {
         let mut engine = Engine::new();
-        let mut data = serde_json::Map::new();
-        for package in std::fs::read_dir(bundle)? {
-            let package = package?.path();
-            if !package.is_dir() {
-                continue;
-            }
-            let name = package.file_name().context("a name")?.to_string_lossy();
-            for file in std::fs::read_dir(&package)? {
-                let path = file?.path();
-                let text = std::fs::read_to_string(&path)?;
-                let shown = path.display().to_string();
-                if shown.ends_with("data.json") {
-                    data.insert(name.to_string(), serde_json::from_str(&text)?);
-                } else if shown.ends_with(".rego") && !shown.ends_with("_test.rego") {
-                    engine.add_policy(shown, text)?;
-                }
-            }
-        }
-        let data = Value::from(serde_json::Value::Object(data));
+        let data = Value::from(read(bundle, &mut engine)?);
         engine.add_data(data.clone())?;
         // Asked once, so that every clone shares what was worked out of the rules.
         engine.set_input(Value::new_object());
@@ -111,6 +93,26 @@ impl Policy {
             Ok(vm.execute()?)
         })
     }
+}
+
+/// Adds the rules below a folder and returns its data: what stands in it, and what each folder
+/// in it has.
+fn read(folder: &Path, engine: &mut Engine) -> anyhow::Result<serde_json::Value> {
+    let own = folder.join("data.json");
+    let mut data: serde_json::Map<String, serde_json::Value> = match own.exists() {
+        true => serde_json::from_str(&std::fs::read_to_string(own)?)?,
+        false => serde_json::Map::new(),
+    };
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().context("a name")?.to_string_lossy();
+        if path.is_dir() {
+            data.insert(name.to_string(), read(&path, engine)?);
+        } else if name.ends_with(".rego") && !name.ends_with("_test.rego") {
+            engine.add_policy(path.display().to_string(), std::fs::read_to_string(&path)?)?;
+        }
+    }
+    Ok(data.into())
 }
 
 /// The members that the shipped bundle asks for.

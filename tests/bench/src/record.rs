@@ -88,20 +88,21 @@ struct Template {
 }
 
 impl Template {
-    fn read(line: &str, id: &str) -> anyhow::Result<Template> {
+    fn read(line: &str) -> anyhow::Result<Template> {
         let mut record: serde_json::Map<String, Value> = serde_json::from_str(line)?;
-        let kind = match record.get("kind").and_then(Value::as_str) {
-            Some("decision") => Kind::Decision,
-            Some("outcome") => Kind::Outcome,
+        let (kind, id) = match record.get("kind").and_then(Value::as_str) {
+            Some("decision") => (Kind::Decision, record.get("id")),
+            Some("outcome") => (Kind::Outcome, record.get("decision")),
             kind => anyhow::bail!("a record of kind {kind:?} is no template"),
         };
+        let id = id.and_then(Value::as_str).context("an id")?.to_owned();
         for name in HEAD {
             record.remove(name);
         }
         let text = Value::Object(record).to_string();
         Ok(Template {
             kind,
-            parts: text.split(id).map(str::to_owned).collect(),
+            parts: text.split(&id).map(str::to_owned).collect(),
         })
     }
 
@@ -115,18 +116,19 @@ impl Template {
 }
 
 impl Fill {
-    /// Fills the log: a decision, its outcome, a decision, …
+    /// Fills the log: decisions, each under an id of its own that its outcome names as well.
     pub(crate) fn run(&self) -> anyhow::Result<()> {
         let text = std::fs::read_to_string(&self.template)?;
-        let first: Value = serde_json::from_str(text.lines().next().context("no template")?)?;
-        let id = first.get("id").and_then(Value::as_str).context("an id")?;
-        let read = text.lines().map(|line| Template::read(line, id));
+        let read = text.lines().map(Template::read);
         let templates = read.collect::<anyhow::Result<Vec<_>>>()?;
         let log = open(&self.dir, &self.origin, SigningKey::load(&self.key)?)?;
         let mut written = log.size();
         while written < self.size {
-            let id = Uuid::now_v7().to_string();
+            let mut id = String::new();
             for template in &templates {
+                if template.kind == Kind::Decision {
+                    id = Uuid::now_v7().to_string();
+                }
                 append(&log, template.copy(&id)?)?;
                 written += 1;
             }

@@ -20,6 +20,7 @@ pub(super) fn check(engine: &mut Engine, modules: &[Module]) -> Vec<Problem> {
     let mut problems = imports(modules);
     problems.extend(whole_packages(modules));
     problems.extend(defaults(modules));
+    problems.extend(functions(modules));
     for (tree, module) in engine.get_modules().iter().zip(modules) {
         let file = File {
             text: tree.package.span.source.get_contents(),
@@ -118,6 +119,28 @@ fn defaults(modules: &[Module]) -> Vec<Problem> {
     problems
 }
 
+/// Of a function in several files the engine takes the parameters of one definition for those of
+/// another.
+fn functions(modules: &[Module]) -> Vec<Problem> {
+    let mut known: BTreeMap<&[String], &str> = BTreeMap::new();
+    let mut problems = Vec::new();
+    for module in modules {
+        let functions = module.rules.iter().filter(|rule| rule.arguments.is_some());
+        for rule in functions.filter(|rule| !rule.default) {
+            let first = *known.entry(&rule.path).or_insert(&module.file);
+            if first != module.file {
+                let message = format!(
+                    "the function `{}` goes on in another file",
+                    rule.path.join(".")
+                );
+                let hint = format!("keep all of it in one file, such as `{first}`");
+                problems.push(Problem::error(&module.file, Some(rule.line), message).hint(hint));
+            }
+        }
+    }
+    problems
+}
+
 /// The names that a file's rules know from outside of themselves.
 fn global<'m>(modules: &'m [Module], of: &Module) -> BTreeSet<&'m str> {
     let mut names = BTreeSet::from(["input", "data"]);
@@ -162,6 +185,20 @@ impl File<'_> {
                 message,
                 "write `rule[name] := value`, of one name",
             ));
+        }
+        // Where a value is missing the engine does not go on with the `else` behind it.
+        let bodies: Vec<&Value> = items(member(rule, "bodies")).collect();
+        let values = bodies.iter().skip(1).map(|body| member(body, "assign"));
+        let values = [member(head, "assign")].into_iter().chain(values);
+        let before_else = bodies.len().saturating_sub(1);
+        if let Some(line) = values
+            .take(before_else)
+            .filter_map(|one| self.part(one))
+            .min()
+        {
+            let message = "a rule with an `else` could have no value";
+            let hint = "assign it in the body, as in `x := …`, and write `x` in the head";
+            found.push((line, message, hint));
         }
         // Of its solutions the engine loses those before one without a value.
         let many = name.open || kind == "Set";

@@ -415,6 +415,11 @@ fn forms_that_the_engine_reads_otherwise_are_refused() {
             "r[x].a := y if some x, y in input.o",
             "goes on behind a name",
         ),
+        ("r := input.a if input.b else := 1", "with an `else`"),
+        (
+            "f(x) := 1 if x == 1 else := x.a if x else := 3",
+            "with an `else`",
+        ),
         ("r := count(data.vaultgate_test)", "whole package"),
         ("r if data.vaultgate_test[input.k]", "whole package"),
         ("r := x if {\"k\": x} = input.o", "more members"),
@@ -467,6 +472,7 @@ fn forms_that_the_engine_reads_otherwise_are_refused() {
             "x := 1",
             "is a rule elsewhere",
         ),
+        ("f(1) := 2", "f(x) := 3", "goes on in another file"),
     ] {
         let [one, other] = [one, other].map(|rules| format!("package vaultgate\n{rules}\n"));
         let files = [
