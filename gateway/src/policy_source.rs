@@ -31,8 +31,10 @@ const TRIAL_TIME: Duration = Duration::from_secs(20);
 const TRIAL_STEP: Duration = Duration::from_millis(5);
 /// What is read of its complaints, bytes.
 const MAX_COMPLAINTS: u64 = 64 << 10;
-/// Changes of a folder within this time are one change.
+/// A folder is read once it was still for so long: what is being copied is one change.
 const SETTLE: Duration = Duration::from_millis(300);
+/// A folder that does not come to rest is read all the same.
+const RESTLESS: Duration = Duration::from_secs(10);
 
 /// How long a replaced policy is waited for, and how often it is looked at. Requests take less.
 const RELEASE: Duration = Duration::from_secs(60);
@@ -162,8 +164,14 @@ impl PolicySource {
                 change = changes.recv() => if change.is_none() { return },
                 _ = stop.wait_for(|stop| *stop) => return,
             }
-            tokio::time::sleep(SETTLE).await;
-            while changes.try_recv().is_ok() {}
+            let began = Instant::now();
+            loop {
+                tokio::time::sleep(SETTLE).await;
+                let moves = std::iter::from_fn(|| changes.try_recv().ok()).count() > 0;
+                if !moves || began.elapsed() > RESTLESS {
+                    break;
+                }
+            }
             self.reload(&recorder).await;
         }
     }

@@ -16,21 +16,28 @@ latencies while a bundle is taken in beside those of a second in which nothing h
 each record names one bundle that was active.
 """
 import argparse
+import http.client
 import json
 import os
 import pathlib
+import re
 import shutil
+import ssl
 import statistics
 import subprocess
 import sys
+import threading
 import time
+import urllib.parse
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "policy"), str(HERE.parent / "clients")]
 import binaries as executables  # noqa: E402
+import fixture  # noqa: E402
 import opa  # noqa: E402
+from gateway import target  # noqa: E402
 from measure import spread  # noqa: E402
-from stage import ROOT, Stage  # noqa: E402
+from stage import ROOT, Stage, until  # noqa: E402
 
 LIBRARY = pathlib.Path(ROOT) / "policies"
 # What the machine takes, and what else there is.
@@ -223,17 +230,50 @@ class Load(threading.Thread):
         return sorted(took * 1000 for at, took in self.done if began <= at < ended)
 
 
-def activations(gateway):
-    """Revisions in the order in which they were activated."""
-    return [line["revision"] for line in records(gateway.env["VAULTGATE_LOG_DIR"])
-            if line["kind"] == "policy" and line.get("event") == "activated"]
+def activated(gateway):
+    """How many bundles came into force since the start."""
+    parts = urllib.parse.urlsplit(gateway.env["VAULTGATE_ADMIN_URL"])
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=30)
+    try:
+        connection.request("GET", "/metrics")
+        text = connection.getresponse().read().decode()
+    finally:
+        connection.close()
+    return int(re.search(r'^vaultgate_policy_changes\{reason="activated"\} (\d+)', text, re.M)[1])
+
+
+def named(gateway):
+    """Whether each decision names the one bundle that was in force, or had been a moment before: a
+    request keeps the policy that it began with."""
+    order, bundles, wrong, decisions_ = [], {}, 0, 0
+    for record in records(gateway.env["VAULTGATE_LOG_DIR"]):
+        if record["kind"] == "policy" and record["event"] == "activated":
+            order.append(record["bundle"])
+            bundles[record["bundle"]] = record["revision"]
+        elif record["kind"] == "decision":
+            decisions_ += 1
+            policy = record["policy"]
+            late = policy["bundle"] in order[-2:]
+            wrong += not (late and bundles[policy["bundle"]] == policy["revision"])
+    return {"activations": len(order), "decisions": decisions_, "of_no_one_bundle": wrong}
+
+
+def shown(times):
+    """Milliseconds by share."""
+    at = lambda share: round(times[min(len(times) - 1, int(len(times) * share))], 2)
+    return {"p50": at(0.5), "p90": at(0.9), "p99": at(0.99), "most": round(times[-1], 2), "requests": len(times)}
 
 
 def reload(binaries, arguments):
+    """Rows by the number of bindings."""
+    return [reloads(binaries, arguments, *row) for row in arguments.reloading]
+
+
+def reloads(binaries, arguments, bindings, count):
     """A bundle of many bindings taken in under load, again and again."""
     with Stage() as stage:
         scene = fixture.Scene(stage, binaries)
-        policies = bundle(pathlib.Path(stage.path("bundle")), arguments.bindings, "r0")
+        policies = bundle(pathlib.Path(stage.path("bundle")), bindings, "r0")
         gateway, _ = scene.gateway("reloaded", policies=policies)
         load = Load(gateway, arguments.rate)
         load.start()
@@ -241,16 +281,16 @@ def reload(binaries, arguments):
         calm_from = time.monotonic()
         time.sleep(arguments.calm)
         calm_to = time.monotonic()
-        for number in range(1, arguments.reloads + 1):
+        for number in range(1, count + 1):
             name(policies, f"r{number}")
-            until(f"revision r{number}", lambda: metric(gateway) == number, 60)
+            until(f"revision r{number}", lambda: activated(gateway) > number, 60)
             print(f"reload {number}", end="\r", file=sys.stderr)
         busy_to = time.monotonic()
         load.going = False
         load.join()
         gateway.stop()
         calm, busy = load.within(calm_from, calm_to), load.within(calm_to, busy_to)
-        return {"bindings": arguments.bindings, "reloads": arguments.reloads,
+        return {"bindings": bindings, "reloads": count,
                 "seconds": round(busy_to - calm_to, 1), "bad": load.bad, "requests": len(load.done),
                 "calm_ms": shown(calm), "reloading_ms": shown(busy), **named(gateway)}
 
@@ -263,18 +303,28 @@ def main():
     parser.add_argument("--count", type=int, default=2000, help="decisions of each round")
     parser.add_argument("--json", metavar="FILE")
     arguments = parser.parse_args()
-    arguments.sizes = [1_000, 10_000, 100_000]
+    arguments.sizes, arguments.records = [1_000, 10_000, 100_000], 1_000_000
+    arguments.rate, arguments.calm = 100, 10
+    arguments.reloading = [(0, 1_000), (100_000, 10)]
     if arguments.quick:
         arguments.sizes, arguments.rounds, arguments.count = [1_000, 10_000], 3, 500
+        arguments.records, arguments.reloading = 50_000, [(0, 20), (10_000, 5)]
     binaries = executables.folder()
     found = {"command": "tests/bench/decisions.py", "commit": executables.commit()}
-    for part in (decisions,):
+    for part in (decisions, replay, reload):
         if not arguments.only or part.__name__ in arguments.only:
             found[part.__name__] = part(binaries, arguments)
     for row in found.get("decisions", []):
         low, high = row["times_faster_spread"]
         print(f"{row['size']:>7} {row['asked']:20} {row['engine']:12} p50 {row['p50_us']:8.1f} us  "
               f"p99 {row['p99_us']:8.1f} us  x{row['times_faster']:.1f} [{low:.1f}-{high:.1f}]")
+    if "replay" in found:
+        row = found["replay"]
+        print(f"replay of {row['records']} records in {row['seconds']} s on {row['processors']} processors")
+    for row in found.get("reload", []):
+        print(f"{row['bindings']:>7} bindings, {row['reloads']} reloads in {row['seconds']} s: calm {row['calm_ms']}, "
+              f"reloading {row['reloading_ms']}, {row['bad']} refused, {row['of_no_one_bundle']} records without "
+              "their bundle")
     if arguments.json:
         pathlib.Path(arguments.json).write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return 0

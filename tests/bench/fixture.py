@@ -37,11 +37,11 @@ class Scene:
         self.upstream = None
         self.limits = stage.write("limits.toml", limits())
 
-    def gateway(self, name, folder=None):
+    def gateway(self, name, folder=None, policies=None):
         """A gateway, and how long its start took."""
         began = time.monotonic()
         found = Gateway(self.stage, self.binaries, name, f"https://localhost:{self.port}",
-                        extra=self.limits, folder=folder, unlimited=False)
+                        extra=self.limits, folder=folder, unlimited=False, policies=policies)
         took = time.monotonic() - began
         if not self.upstream:
             self.upstream = self.stage.start("upstream", [

@@ -835,6 +835,10 @@ class Starts(Case):
         self.prepare(packed(content()), verification(ES256))
         self.refused_at_start("the bundle is not signed")
 
+    def test_a_key_of_another_curve(self):
+        self.prepare(bundle(), verification(ES256).replace('"ES256"', '"ES384"'))
+        self.refused_at_start("ES384 takes a key of the curve P-384")
+
     def test_one_that_was_refused_is_not_what_the_next_start_begins_with(self):
         self.prepare(bundle(signer=STRANGER), verification(ES256))
         self.refused_at_start("the signature does not hold")
@@ -1065,17 +1069,20 @@ def read_signatures(files):
 # Each of these has gateways of its own, and mostly waits for them.
 TOGETHER = (("Refused",), ("Accepted", "Hostile"), ("Trouble", "Archive"), ("Asked", "Restarts", "Starts"),
             ("Rollback", "Commands"))
+# What is put into a watched folder.
+BESIDE = HERE / "offered.py"
 
 
 def together():
     """Every test, in a few processes at once."""
-    running = [subprocess.Popen([sys.executable, __file__, *(f".{name}." for name in names)], text=True,
-                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for names in TOGETHER]
+    commands = [[__file__, *(f".{name}." for name in names)] for names in TOGETHER] + [[BESIDE]]
+    running = [subprocess.Popen([sys.executable, *command], text=True, stdout=subprocess.PIPE,
+                                stderr=subprocess.STDOUT) for command in commands]
     done, failed = 0, 0
     for process in running:
         told = process.communicate()[0]
         print(told)
-        counts = re.search(r"^bundles: (-?\d+) passed, (\d+) failed$", told, re.MULTILINE)
+        counts = re.search(r"^(?:bundles|offered): (-?\d+) passed, (\d+) failed$", told, re.MULTILINE)
         done += max(0, int(counts[1])) if counts else 0
         # What ended without a word has failed as well.
         failed += int(counts[2]) if counts else 1

@@ -8,6 +8,7 @@
 
 mod builtins;
 mod calls;
+mod culprit;
 mod grants;
 mod graph;
 mod misread;
@@ -15,6 +16,7 @@ mod probes;
 mod shape;
 mod syntax;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use regorus::Engine;
@@ -87,17 +89,32 @@ fn check(
         problems.extend(engine::build(bundle, bundle.rego(), limits).1);
         return settle(problems).map(|warnings| (engine, warnings));
     }
-    // Preparing finds unsafe variables and the like.
-    if let Err(error) = engine.eval_rule(ENTRY_POINT.to_owned()) {
-        let text = error.to_string();
-        if engine::located(".", &text).line.is_some() && text.contains("unsafe") {
-            problems.push(engine::located(".", &text));
+    // Preparing finds unsafe variables and the like. What panics is looked into below.
+    let untouched = engine.clone();
+    let prepare = AssertUnwindSafe(|| engine.eval_rule(ENTRY_POINT.to_owned()));
+    match catch_unwind(prepare) {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => {
+            let text = error.to_string();
+            if engine::located(".", &text).line.is_some() && text.contains("unsafe") {
+                problems.push(engine::located(".", &text));
+            }
         }
+        Err(_) => engine = untouched,
     }
     problems.extend(bytecode(&engine));
     let policy = Policy::of(engine.clone(), limits, bundle, Vec::new());
     if !problems.iter().any(|p| p.severity == Severity::Error) {
-        problems.extend(probes::check(&policy));
+        problems.extend(match probes::first(&policy) {
+            None => probes::check(&policy),
+            // It would fail on all the others, each of which takes its time.
+            Some((mut problem, input)) => {
+                if let Some((file, line)) = culprit::find(&engine, &modules, limits, &input) {
+                    (problem.file, problem.line) = (file, Some(line));
+                }
+                vec![problem]
+            }
+        });
     }
     settle(problems).map(|warnings| (engine, warnings))
 }

@@ -41,6 +41,12 @@ pub(crate) fn build<'f>(
             problems.push(Problem::error(path, Some(line), message).hint(hint));
             continue;
         }
+        if let Some((line, hidden)) = hidden(text) {
+            let message = format!("the character U+{:04X} shows nothing", u32::from(hidden));
+            let hint = "delete it: with it a rule could read otherwise than it is";
+            problems.push(Problem::error(path, Some(line), message).hint(hint));
+            continue;
+        }
         if let Err(error) = engine.add_policy(path.to_owned(), text.to_owned()) {
             problems.push(located(path, &error.to_string()));
         }
@@ -54,6 +60,19 @@ pub(crate) fn build<'f>(
         ));
     }
     (engine, problems)
+}
+
+/// A character that shows nothing, or turns the direction of what follows it, and its line: a
+/// reviewer would read another rule than the one that decides.
+fn hidden(text: &str) -> Option<(u32, char)> {
+    let shows_nothing = |c: &char| {
+        matches!(c, '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}'
+            | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{E0000}'..='\u{E007F}')
+    };
+    let lines = text.lines().zip(1..);
+    let mut found =
+        lines.filter_map(|(line, number)| Some((number, line.chars().find(shows_nothing)?)));
+    found.next()
 }
 
 /// An engine that knows nothing yet.

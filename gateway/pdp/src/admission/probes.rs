@@ -28,6 +28,19 @@ const CLASSES: [&str; 13] = [
     "move",
 ];
 
+/// Asks one plain question: what is wrong if the policy takes too long for it, or panics, and the
+/// input. Needs a thread with a large stack.
+pub(super) fn first(policy: &Policy) -> Option<(Problem, regorus::Value)> {
+    let input = stranger("read", "human");
+    let decision = decide(policy, &input);
+    let code = decision.fault.as_ref()?.code;
+    if !matches!(code, FaultCode::PolicyTimeout | FaultCode::PolicyPanic) {
+        return None;
+    }
+    let problem = faulty("a stranger that reads", &decision)?;
+    Some((problem, regorus::Value::from(input)))
+}
+
 /// Runs the probes. Needs a thread with a large stack.
 pub(super) fn check(policy: &Policy) -> Vec<Problem> {
     let mut problems = Vec::new();
