@@ -238,7 +238,7 @@ pub(crate) enum PolicyVerb {
         #[arg(long, value_name = "DIR")]
         dir: Option<PathBuf>,
     },
-    /// Time decisions, from an input's text to the decision
+    /// Time decisions, from an input that was read to the decision
     Bench {
         /// Folder of the bundle
         #[arg(long)]
