@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use notify::Watcher as _;
 use serde::Serialize;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
 use vaultgate_decision_log::{Kind, Priority};
 use vaultgate_pdp::{Annotation, Bundle, ENGINE, Limits, Policy};
@@ -36,6 +36,8 @@ const SETTLE: Duration = Duration::from_millis(300);
 /// A folder that does not come to rest is read all the same.
 const RESTLESS: Duration = Duration::from_secs(10);
 
+/// How far a bundle that is taken in stands back behind requests, of 0 to 19.
+const KIND: i32 = 15;
 /// How long a replaced policy is waited for, and how often it is looked at. Requests take less.
 const RELEASE: Duration = Duration::from_secs(60);
 const RELEASE_STEP: Duration = Duration::from_millis(50);
@@ -185,14 +187,14 @@ impl PolicySource {
     /// active one now.
     pub(crate) async fn take(&self, path: &Path, recorder: &Recorder) -> bool {
         let current = self.current();
-        match Bundle::load(path) {
-            Ok(bundle)
-                if bundle.digest() == current.reference.bundle
-                    && self.keys.verify(&bundle).is_ok() =>
-            {
-                return true;
-            }
-            _ => {}
+        let (place, keys) = (path.to_owned(), self.keys.clone());
+        let digest = current.reference.bundle.clone();
+        let same = move || {
+            let bundle = Bundle::load(&place).ok();
+            bundle.is_some_and(|bundle| bundle.digest() == digest && keys.verify(&bundle).is_ok())
+        };
+        if aside(path, same).await.unwrap_or(false) {
+            return true;
         }
         let from = Some(current.reference.bundle.clone());
         match activate(path, &self.limits, &self.keys, from, recorder).await {
@@ -263,15 +265,8 @@ async fn activate(
     replaces: Option<String>,
     recorder: &Recorder,
 ) -> Result<Active, PolicyError> {
-    // A bundle with much data takes long, and requests go on meanwhile.
     let (place, limits, keys) = (dir.to_owned(), limits.clone(), keys.clone());
-    let prepared = tokio::task::spawn_blocking(move || prepare(&place, &limits, &keys)).await;
-    let (active, archive) = prepared.unwrap_or_else(|error| {
-        Err(PolicyError::Trial {
-            dir: dir.to_owned(),
-            how: error.to_string(),
-        })
-    })?;
+    let (active, archive) = aside(dir, move || prepare(&place, &limits, &keys)).await??;
     let reference = &active.reference;
     let archive = recorder.keep("bundle", archive).await?;
     let record = PolicyRecord {
@@ -287,6 +282,31 @@ async fn activate(
         .write(Kind::Policy, Uuid::now_v7(), &record, Priority::Restore)
         .await?;
     Ok(active)
+}
+
+/// Does what takes long for a bundle with much data on a thread of its own, which stands back
+/// behind requests; what it starts does so too.
+async fn aside<T: Send + 'static>(
+    dir: &Path,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, PolicyError> {
+    let ended = |how: String| PolicyError::Trial {
+        dir: dir.to_owned(),
+        how,
+    };
+    let (done, result) = oneshot::channel();
+    let work = move || {
+        // Where it is not allowed, it merely is no kinder to requests.
+        let _ = rustix::process::nice(KIND);
+        let _ = done.send(work());
+    };
+    let started = std::thread::Builder::new()
+        .name("vaultgate-bundle".to_owned())
+        .spawn(work);
+    started.map_err(|error| ended(error.to_string()))?;
+    result
+        .await
+        .map_err(|_| ended("its thread panicked".to_owned()))
 }
 
 /// Reads, verifies, tries and admits the bundle at a place; gives its archive as well. Blocks.

@@ -23,6 +23,9 @@ use crate::store::StoreError;
 pub(crate) const VERDICT: HeaderName = HeaderName::from_static("x-vaultgate-decision");
 /// Header that names the decision.
 pub(crate) const DECISION_ID: HeaderName = HeaderName::from_static("x-vaultgate-decision-id");
+/// Header with the decision that a repeated change was first let through by: the one that Azure
+/// knows.
+pub(crate) const REPLAYED_OF: HeaderName = HeaderName::from_static("x-vaultgate-replayed-of");
 /// Header that proves the record: origin, index and leaf hash.
 pub(crate) const RECEIPT: HeaderName = HeaderName::from_static("x-vaultgate-receipt");
 
@@ -73,6 +76,8 @@ pub(crate) struct Refusal {
     pub(crate) reasons: Vec<PolicyReason>,
     /// The approval that the request waits for.
     pub(crate) approval: Option<Summary>,
+    /// The decision that let the same change through before.
+    pub(crate) replayed_of: Option<Uuid>,
     /// When to come back.
     pub(crate) retry_after: Option<Duration>,
     /// Challenge for a caller without a usable token.
@@ -110,6 +115,7 @@ impl Refusal {
             hint: None,
             reasons: Vec::new(),
             approval: None,
+            replayed_of: None,
             retry_after: None,
             challenge: None,
             close: false,
@@ -179,6 +185,7 @@ impl Refusal {
             }
         };
         text(DECISION_ID, decision.map(|id| id.to_string()));
+        text(REPLAYED_OF, self.replayed_of.map(|id| id.to_string()));
         text(RECEIPT, receipt.map(str::to_owned));
         text(RETRY_AFTER, self.retry_after.map(seconds));
         text(WWW_AUTHENTICATE, self.challenge.clone());

@@ -166,6 +166,11 @@ test_budgets_tell_what_remains_of_other_classes if {
 	remaining(testing.custody("restore", activity)) == {["principal", "restore", "24h", 20, 16]}
 	remaining(testing.custody("disclose", activity)) == {["principal", "disclose", "24h", 5, 1]}
 	remaining(testing.custody("weaken", activity)) == {["principal", "weaken", "30d", 10, 6], ["vault", "weaken", "30d", 10, 6]}
+	others := {"activity": {"person": spent, "agent": spent}}
+	restored := remaining(testing.custody("restore", others))
+	["person", "restore", "24h", 20, 16] in restored
+	["agent", "restore", "24h", 20, 16] in restored
+	["person", "weaken", "30d", 10, 6] in remaining(testing.custody("weaken", others))
 }
 
 test_budgets_of_agents_are_told_to_agents if {

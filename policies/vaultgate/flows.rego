@@ -28,14 +28,42 @@ deny_change contains {
 
 flow_covered if input.flow.covers == true
 
-# The definition names the operation, and the resource or something above it, and its hours
-# are now.
+# The definition is the one that was reviewed; it names the operation, the resource or something
+# above it, and the item; and its hours are now.
 flow_covered if {
 	definition := data.flows[input.flow.name]
+	reviewed(definition)
 	some operation in definition.operations
 	lower(operation) == lower(input.operation.name)
 	listed_in(definition.resources, input.resource.id)
+	names_item(definition)
 	in_hours(definition)
+}
+
+# What the run says of itself can only take away: a definition that was changed since its review
+# covers nothing. One that is written by hand may name no digest.
+reviewed(definition) if not definition.digest
+
+reviewed(definition) if definition.digest == input.flow.definition_digest
+
+# Items by patterns of their ids, in which `*` stands for any letters but `/`.
+names_item(definition) if not definition.items
+
+names_item(definition) if {
+	some pattern in definition.items
+	is_named(pattern)
+	not left_out(definition)
+}
+
+left_out(definition) if {
+	some pattern in definition.exclude
+	is_named(pattern)
+}
+
+is_named(pattern) if {
+	item := input.resource.item
+	is_string(item)
+	glob.match(lower(pattern), ["/"], lower(item))
 }
 
 in_hours(definition) if not definition.hours

@@ -80,6 +80,7 @@ in_flow(name) := object.union(
 	testing.request(testing.flow, "snapshot", testing.item),
 	{
 		"operation": {"name": "N/backup/action"},
+		"resource": {"item": testing.item},
 		"flow": {"name": name, "definition_digest": "d", "covers": false},
 	},
 )
@@ -95,12 +96,28 @@ test_flow_not_covered_denies if {
 		{"operations": ["n/restore/action"]}, {"operations": []},
 		{"resources": [concat("", [testing.vault, "1"])]}, {"resources": []},
 		{"hours": office},
+		{"digest": "other"}, {"digest": ""},
+		{"items": []}, {"items": [concat("", [testing.item, "2"])]}, {"items": ["*"]},
+		{"items": [concat("", [testing.vault, "/*"])]},
+		{"items": [testing.item], "exclude": [testing.item]},
+		{"items": [testing.item], "exclude": ["/x", upper(testing.item)]},
 	]
 	every members in wrong {
 		decision := data.vaultgate.decision with input as in_flow("nightly") with data.flows as definition(members)
 		testing.codes(decision) == {"flow-not-covered"}
 	}
 	other := data.vaultgate.decision with input as in_flow("weekly") with data.flows as definition({})
+	testing.codes(other) == {"flow-not-covered"}
+}
+
+# What is no item is none of those that a definition names.
+test_flow_not_covered_denies_what_is_no_item if {
+	nothing := object.union(in_flow("nightly"), {"resource": {"item": null}})
+	named := definition({"items": [testing.item, "*", ""]})
+	decision := data.vaultgate.decision with input as nothing with data.flows as named
+	testing.codes(decision) == {"flow-not-covered"}
+	absent := json.remove(in_flow("nightly"), ["resource/item"])
+	other := data.vaultgate.decision with input as absent with data.flows as named
 	testing.codes(other) == {"flow-not-covered"}
 }
 
@@ -114,6 +131,15 @@ test_flow_not_covered_denies_a_flow_without_a_name if {
 test_flow_not_covered_spares if {
 	covered := data.vaultgate.decision with input as in_flow("nightly") with data.flows as definition({})
 	testing.codes(covered) == set()
+	right := [
+		{"digest": "d"}, {"items": [testing.item]}, {"items": ["/x", upper(testing.item)]},
+		{"items": [replace(testing.item, "/protectedItems/i", "/protectedItems/*")]},
+		{"items": [testing.item], "exclude": [concat("", [testing.item, "2"])], "digest": "d"},
+	]
+	every members in right {
+		decision := data.vaultgate.decision with input as in_flow("nightly") with data.flows as definition(members)
+		testing.codes(decision) == set()
+	}
 	at := object.union(in_flow("nightly"), {"now": "2026-11-23T07:30:00Z"})
 	timely := data.vaultgate.decision with input as at with data.flows as definition({"hours": office})
 	testing.codes(timely) == set()
@@ -144,6 +170,16 @@ test_duties_conflict_denies if {
 		both := object.union(testing.custodian, more)
 		codes(testing.request(both, "snapshot", testing.item)) == {"duties-conflict"}
 	}
+}
+
+# A binding that says no role hides no other.
+test_duties_conflict_denies_beside_a_binding_without_a_role if {
+	both := testing.principal("human", ["backup.custodian", "backup.approver", "backup.nothing"])
+	bindings := object.union(data.vaultgate.bindings, {"role:backup.nothing": [{"scopes": ["/subscriptions/1"]}, {}]})
+	decision := data.vaultgate.decision with input as testing.request(both, "snapshot", testing.item)
+		with data.vaultgate.bindings as bindings
+	testing.codes(decision) == {"duties-conflict"}
+	count(decision.grants) > 0
 }
 
 test_duties_conflict_spares if {

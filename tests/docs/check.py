@@ -162,6 +162,7 @@ def environment(running, folder):
     """The variables of `cargo demo -- --env-file`, and the file itself."""
     env = dict(running.env)
     env["VAULTGATE_BIN"] = str(world.program("vaultgate"))
+    env["VAULTGATE_POLICIES"] = str(folder.parent / "active")
     env["VAULTGATE_PID"] = str(running.gateway.pid)
     for persona in PERSONAS:
         name = "TOKEN_" + persona.upper().replace("-", "_")
@@ -170,7 +171,8 @@ def environment(running, folder):
     (folder / "demo.env").write_text(lines, encoding="utf-8")
     own = folder / ".bin"
     own.mkdir()
-    (own / "vaultgate").symlink_to(world.program("vaultgate").resolve())
+    for name in ("vaultgate", "vaultgate-orchestrator"):
+        (own / name).symlink_to(world.program(name).resolve())
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
     path = f"{own}:{os.environ.get('PATH', '/usr/bin:/bin')}"
     # The starter bundle and the second verifier are where a checkout has them.
@@ -423,7 +425,11 @@ def live(parts, folder, tally, go_on):
     place = folder / "work"
     place.mkdir()
     started = []
-    begin = lambda: started.append(world.World.start(extra=CONSOLE, time_scale=20.0))  # noqa: E731
+    # A bundle of its own: what a document ships, the gateway takes over.
+    policies = folder / "active"
+    shutil.copytree(REPOSITORY / "policies", policies)
+    how = {"extra": CONSOLE, "time_scale": 20.0, "policies": policies}
+    begin = lambda: started.append(world.World.start(**how))  # noqa: E731
     if not tally.check(f"{parts[0].document.name}: a gateway to run it with", begin):
         return
     with started[0] as running:

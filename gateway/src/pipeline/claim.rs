@@ -14,7 +14,7 @@ use super::asked::Asked;
 use super::trail::Trail;
 use crate::idempotency::{Begin, Request, Scope, StoredReply, Ticket};
 use crate::listener::Answer;
-use crate::refusal::{DECISION_ID, Refusal, VERDICT, Verdict};
+use crate::refusal::{DECISION_ID, REPLAYED_OF, Refusal, VERDICT, Verdict};
 
 /// What the idempotency key says of a request.
 pub(super) enum Claim {
@@ -71,10 +71,12 @@ impl Pipeline {
             } => Claim::Refused(in_flight(decision, retry_after)),
             Begin::Unknown { decision } => Claim::Refused(conflict(
                 "outcome-unknown",
+                decision,
                 format!("whether decision {decision} was done cannot be known; look at the vault"),
             )),
             Begin::NotKept { decision, status } => Claim::Refused(conflict(
                 "reply-not-kept",
+                decision,
                 format!(
                     "decision {decision} was done (status {status}); its reply was too large to keep"
                 ),
@@ -101,18 +103,16 @@ impl Pipeline {
     }
 }
 
-fn conflict(reason: &'static str, message: String) -> Box<Refusal> {
-    Box::new(Refusal::new(
-        reason,
-        StatusCode::CONFLICT,
-        Verdict::Deny,
-        message,
-    ))
+fn conflict(reason: &'static str, first: Uuid, message: String) -> Box<Refusal> {
+    let mut refusal = Refusal::new(reason, StatusCode::CONFLICT, Verdict::Deny, message);
+    refusal.replayed_of = Some(first);
+    Box::new(refusal)
 }
 
 fn in_flight(decision: Uuid, retry_after: Duration) -> Box<Refusal> {
     let mut refusal = conflict(
         "request-in-flight",
+        decision,
         format!("decision {decision} is still under way"),
     );
     refusal.retry_after = Some(retry_after);
@@ -131,8 +131,10 @@ pub(super) fn replayed(reply: StoredReply, decision: Uuid) -> Answer {
     }
     let headers = answer.headers_mut();
     headers.insert(VERDICT, HeaderValue::from_static("allow"));
-    if let Ok(id) = HeaderValue::try_from(decision.to_string()) {
-        headers.insert(DECISION_ID, id);
+    for (name, id) in [(DECISION_ID, decision), (REPLAYED_OF, reply.decision)] {
+        if let Ok(id) = HeaderValue::try_from(id.to_string()) {
+            headers.insert(name, id);
+        }
     }
     answer
 }

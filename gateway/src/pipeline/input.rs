@@ -98,11 +98,11 @@ impl Pipeline {
                 },
                 facts: Json::Value(&gathered.facts),
                 activity,
-                // Filled from the signed bundle's reviewed definitions; until a bundle
-                // carries them, no request is covered by a flow.
+                // The digest is what the run says of itself: policy holds it against the
+                // definition that was reviewed, and may only deny by it.
                 flow: caller.flow.as_deref().map(|name| Flow {
                     name,
-                    definition_digest: "",
+                    definition_digest: claim(arrival, "x-vaultgate-flow-digest").unwrap_or(""),
                     covers: false,
                 }),
                 approval: approval.into(),

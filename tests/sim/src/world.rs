@@ -37,6 +37,9 @@ pub(crate) struct JobPlan {
     /// How long jobs take, in milliseconds at scale 1.
     #[serde(default)]
     pub lasts_ms: Option<u64>,
+    /// Whether an item that is being backed up refuses a second backup, as Azure's documents say.
+    #[serde(default)]
+    pub exclusive: bool,
 }
 
 /// Everything that the emulated Azure knows.

@@ -320,6 +320,13 @@ fn back_up(world: &mut World, ask: &ArmRequest, vault: &str, item: &Value) -> An
         );
     }
     let id = id_of(item);
+    if world.job_plan.exclusive && world.busy(&id) {
+        return Answer::error(
+            409,
+            "UserErrorBackupOperationInProgress",
+            "Unable to initiate backup as another backup operation is currently in progress.",
+        );
+    }
     let backed_up = id.clone();
     let job = world.start_job(
         ask,

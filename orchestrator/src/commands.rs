@@ -1,0 +1,402 @@
+//! What people type: `vaultgate-orchestrator check | next | run | serve | status | logs | explain |
+//! pause | resume | cancel | export`.
+//!
+//! Exit codes: 0 it is so · 1 it is not, or something is wrong · 64 wrong usage.
+
+mod look;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use jiff::Timestamp;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::engine::{Clock, Engine, Running, new_run};
+use crate::flow::Flow;
+use crate::gateway::Gateway;
+use crate::journal::{Journal, JournalError};
+use crate::occurrence;
+use crate::state::{State, StateType};
+use crate::token::Tokens;
+
+/// Something is not as it has to be.
+const FAILED: u8 = 1;
+
+/// Scheduled backup flows, which reach Azure only through the gateway.
+#[derive(Parser)]
+#[command(name = "vaultgate-orchestrator", version, about)]
+pub struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(clap::Args)]
+struct Place {
+    /// The configuration
+    #[arg(
+        long,
+        env = "VAULTGATE_ORCHESTRATOR_CONFIG",
+        default_value = "orchestrator.toml"
+    )]
+    config: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Check flow files: everything that is wrong, with its place and what to write
+    Check {
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// When the regions of flow files are due next
+    Next {
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// How many times of each region
+        #[arg(long, default_value_t = 5)]
+        count: usize,
+        /// Times after this instant, and not after now
+        #[arg(long)]
+        after: Option<Timestamp>,
+    },
+    /// Run the flows of the configuration until the process is ended
+    Serve {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Run a region of a flow now
+    Run {
+        #[command(flatten)]
+        place: Place,
+        /// The flow
+        flow: String,
+        /// The region
+        region: String,
+        /// Wait until it has ended: 0 only if all of it is backed up
+        #[arg(long)]
+        wait: bool,
+    },
+    /// What runs, what waits and why, what came of the last runs
+    Status {
+        #[command(flatten)]
+        place: Place,
+        /// One flow only
+        flow: Option<String>,
+        /// How many of the newest runs
+        #[arg(long, default_value_t = 20)]
+        most: u32,
+        /// As JSON, one run in each line
+        #[arg(long)]
+        json: bool,
+    },
+    /// What happened in a run
+    Logs {
+        #[command(flatten)]
+        place: Place,
+        /// The run
+        run: Uuid,
+        /// As JSON, one event in each line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Why a run is as it is: its items, their jobs and decisions
+    Explain {
+        #[command(flatten)]
+        place: Place,
+        /// The run
+        run: Uuid,
+    },
+    /// Hold a flow, or one region of it: what is due is recorded as skipped
+    Pause {
+        #[command(flatten)]
+        place: Place,
+        /// The flow
+        flow: String,
+        /// One region only
+        region: Option<String>,
+    },
+    /// Let a flow go on, or one region of it
+    Resume {
+        #[command(flatten)]
+        place: Place,
+        /// The flow
+        flow: String,
+        /// One region only
+        region: Option<String>,
+    },
+    /// End a run; its jobs at Azure go on
+    Cancel {
+        #[command(flatten)]
+        place: Place,
+        /// The run
+        run: Uuid,
+    },
+    /// Write what others need of flow files
+    #[command(subcommand)]
+    Export(Export),
+}
+
+#[derive(Subcommand)]
+enum Export {
+    /// Definitions for the policy bundle: what a flow may touch, and the digest that was reviewed
+    PolicyData {
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The folder of the bundle
+        #[arg(long)]
+        bundle: PathBuf,
+    },
+}
+
+/// Runs a command; its exit code.
+///
+/// # Errors
+///
+/// Where something that it needs is not there.
+pub async fn run(arguments: Arguments) -> anyhow::Result<u8> {
+    match arguments.verb {
+        Verb::Check { files } => check(&files),
+        Verb::Next {
+            files,
+            count,
+            after,
+        } => look::next(&files, count, after.unwrap_or_else(Timestamp::now)),
+        Verb::Serve { place } => serve(&place).await,
+        Verb::Run {
+            place,
+            flow,
+            region,
+            wait,
+        } => start(&place, &flow, &region, wait).await,
+        Verb::Status {
+            place,
+            flow,
+            most,
+            json,
+        } => look::status(&journal(&place).await?, flow.as_deref(), most, json).await,
+        Verb::Logs { place, run, json } => look::logs(&journal(&place).await?, run, json).await,
+        Verb::Explain { place, run } => look::explain(&journal(&place).await?, run).await,
+        Verb::Pause {
+            place,
+            flow,
+            region,
+        } => pause(&place, &flow, region.as_deref(), true).await,
+        Verb::Resume {
+            place,
+            flow,
+            region,
+        } => pause(&place, &flow, region.as_deref(), false).await,
+        Verb::Cancel { place, run } => match journal(&place).await?.cancel(run).await? {
+            true => Ok(0),
+            false => {
+                complain(&format!("there is no run {run} that goes on"));
+                Ok(FAILED)
+            }
+        },
+        Verb::Export(Export::PolicyData { files, bundle }) => policy_data(&files, &bundle),
+    }
+}
+
+fn check(files: &[PathBuf]) -> anyhow::Result<u8> {
+    let mut wrong = false;
+    for file in files {
+        match read(file)? {
+            Ok(flow) => {
+                let regions: Vec<&str> = flow
+                    .regions
+                    .iter()
+                    .map(|region| region.name.as_str())
+                    .collect();
+                say(&format!(
+                    "`{}` is good: flow {}, {}, {}",
+                    file.display(),
+                    flow.name,
+                    regions.join(", "),
+                    flow.digest
+                ));
+            }
+            Err(rejected) => {
+                complain(&rejected);
+                wrong = true;
+            }
+        }
+    }
+    Ok(if wrong { FAILED } else { 0 })
+}
+
+/// A flow file, or all that is wrong with it.
+fn read(file: &Path) -> anyhow::Result<Result<Flow, String>> {
+    let text =
+        std::fs::read(file).with_context(|| format!("`{}` cannot be read", file.display()))?;
+    let shown = file.display().to_string();
+    let Ok(text) = String::from_utf8(text) else {
+        return Ok(Err(format!("{shown}: the file is not UTF-8")));
+    };
+    Ok(Flow::read(&shown, &text).map_err(|rejected| rejected.to_string()))
+}
+
+async fn journal(place: &Place) -> anyhow::Result<Journal> {
+    let config = Config::read(&place.config)?;
+    Ok(Journal::open(&config.journal).await?)
+}
+
+/// An engine for all flows of a configuration.
+fn engine(config: &Config, journal: Arc<Journal>) -> anyhow::Result<Engine> {
+    let http = config.http()?;
+    let mut running = Vec::new();
+    for flow in config.flows()? {
+        let source = config
+            .identities
+            .get(&flow.identity)
+            .context("an identity")?;
+        let tokens = Tokens::new(source.clone(), http.clone());
+        let gateway = Arc::new(Gateway::new(config.gateway.clone(), tokens, http.clone()));
+        running.push(Running { flow, gateway });
+    }
+    let clock: Clock = Arc::new(Timestamp::now);
+    Ok(Engine::new(journal, running, clock))
+}
+
+async fn serve(place: &Place) -> anyhow::Result<u8> {
+    let config = Config::read(&place.config)?;
+    let journal = Arc::new(Journal::open(&config.journal).await?);
+    let _claim = journal.claim()?;
+    let engine = engine(&config, Arc::clone(&journal))?;
+    say(&format!(
+        "ready journal={} gateway={}",
+        config.journal.display(),
+        config.gateway
+    ));
+    engine.serve(ended()).await?;
+    Ok(0)
+}
+
+/// When somebody asks the process to end.
+async fn ended() {
+    let mut terminate =
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(signal) => signal,
+            Err(error) => {
+                tracing::error!(%error, "cannot be asked to end by SIGTERM");
+                return std::future::pending().await;
+            }
+        };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+async fn start(place: &Place, flow: &str, region: &str, wait: bool) -> anyhow::Result<u8> {
+    let config = Config::read(&place.config)?;
+    let flows = config.flows()?;
+    let found = flows.iter().find(|own| own.name == flow);
+    let flow = found
+        .with_context(|| format!("there is no flow `{flow}` in `{}`", config.flows.display()))?;
+    let found = flow.regions.iter().find(|own| own.name == region);
+    let region =
+        found.with_context(|| format!("the flow `{}` has no region `{region}`", flow.name))?;
+    let journal = Arc::new(Journal::open(&config.journal).await?);
+    let now = Timestamp::now();
+    let mut run = new_run(
+        flow,
+        region,
+        now,
+        State::Scheduled,
+        "somebody asked for it",
+        None,
+    );
+    run.id = occurrence::asked_run_id(&flow.name, &region.name, now);
+    journal.ask(&run).await?;
+    say(&run.id.to_string());
+    if !wait {
+        return Ok(0);
+    }
+    // Who serves the flows runs this one too; where nobody does, this process does.
+    let ended = match journal.claim() {
+        Ok(_claim) => {
+            engine(&config, Arc::clone(&journal))?
+                .until_ended(run.id)
+                .await?
+        }
+        Err(JournalError::Taken { .. }) => look::until_ended(&journal, run.id).await?,
+        Err(error) => return Err(error.into()),
+    };
+    let ended = ended.context("the run is gone")?;
+    look::told(&journal, &ended).await?;
+    Ok(match ended.state.state_type() {
+        StateType::Completed => 0,
+        _ => FAILED,
+    })
+}
+
+async fn pause(
+    place: &Place,
+    flow: &str,
+    region: Option<&str>,
+    paused: bool,
+) -> anyhow::Result<u8> {
+    if journal(place).await?.pause(flow, region, paused).await? {
+        return Ok(0);
+    }
+    complain(&format!("no region of `{flow}` has been run or served yet"));
+    Ok(FAILED)
+}
+
+/// The definition of each flow, where the policy bundle has it.
+fn policy_data(files: &[PathBuf], bundle: &Path) -> anyhow::Result<u8> {
+    for file in files {
+        let flow = match read(file)? {
+            Ok(flow) => flow,
+            Err(rejected) => {
+                complain(&rejected);
+                return Ok(FAILED);
+            }
+        };
+        let folder = bundle.join("flows").join(&flow.name);
+        std::fs::create_dir_all(&folder).with_context(|| format!("`{}`", folder.display()))?;
+        let path = folder.join("data.json");
+        let text = serde_json::to_string_pretty(&definition(&flow))?;
+        std::fs::write(&path, format!("{text}\n"))
+            .with_context(|| format!("`{}`", path.display()))?;
+        say(&format!("{}", path.display()));
+    }
+    Ok(0)
+}
+
+/// What policy has to know of a flow: the digest that was reviewed, the vaults that it may touch,
+/// and with which operations.
+fn definition(flow: &Flow) -> serde_json::Value {
+    let mut resources: Vec<String> = Vec::new();
+    let (mut items, mut exclude) = (Vec::new(), Vec::new());
+    for target in flow.regions.iter().flat_map(|region| &region.targets) {
+        let vault = target.id();
+        items.extend(target.items.iter().map(|one| one.ids(&vault)));
+        exclude.extend(target.exclude.iter().map(|one| one.ids(&vault)));
+        resources.push(vault);
+    }
+    resources.sort();
+    resources.dedup();
+    json!({
+        "digest": flow.digest, "owner": flow.owner, "resources": resources,
+        "items": items, "exclude": exclude,
+        "operations": ["Microsoft.RecoveryServices/vaults/backupFabrics/protectionContainers/protectedItems/backup/action"],
+    })
+}
+
+fn say(line: &str) {
+    // Nobody listens when the reader has gone.
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn complain(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

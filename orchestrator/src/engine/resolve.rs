@@ -1,0 +1,127 @@
+//! Which items a run is about: asked once, and frozen.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::Turn;
+use crate::flow::Target;
+use crate::gateway::{Protected, Trouble};
+use crate::journal::{Item, JournalError, Run};
+use crate::occurrence;
+use crate::retry;
+use crate::state::{State, Step};
+use crate::verdict::Verdict;
+
+impl Turn<'_> {
+    /// Lists the items of each vault and freezes those that the flow means.
+    pub(super) async fn resolve(&self, mut run: Run) -> Result<Option<Timestamp>, JournalError> {
+        let mut found: BTreeMap<String, Item> = BTreeMap::new();
+        for target in &self.region.targets {
+            let vault = target.id();
+            match self.gateway.protected(&vault, &run, self.now).await {
+                Ok(protected) => {
+                    for one in protected.into_iter().filter(|one| target.means(one)) {
+                        let item = new_item(&run, &vault, one);
+                        found.insert(item.item.to_ascii_lowercase(), item);
+                    }
+                }
+                Err(trouble) => return self.unresolved(run, &vault, &trouble).await,
+            }
+        }
+        if found.is_empty() {
+            run.state = State::Failed;
+            run.reason = "none of its vaults has an item that it means".to_owned();
+            run.ended = Some(self.now);
+            self.journal.write_run(&run, self.now).await?;
+            return Ok(None);
+        }
+        let items: Vec<Item> = found.into_values().collect();
+        self.journal.resolve(&run, &items, self.now).await?;
+        Ok(Some(self.now))
+    }
+
+    /// A list that cannot be read: tried again, until the run is too late.
+    async fn unresolved(
+        &self,
+        mut run: Run,
+        vault: &str,
+        trouble: &Trouble,
+    ) -> Result<Option<Timestamp>, JournalError> {
+        let name = vault.rsplit('/').next().unwrap_or_default();
+        let (lasting, said, asked) = match trouble {
+            Trouble::Said(Verdict::Denied(said)) => {
+                (Some(State::Denied), said.message.clone(), None)
+            }
+            Trouble::Said(Verdict::Missing(said) | Verdict::Failed(said)) => {
+                (Some(State::Failed), said.message.clone(), None)
+            }
+            Trouble::Said(Verdict::Transient(said, wait)) => (None, said.message.clone(), *wait),
+            Trouble::Said(Verdict::Unauthenticated(said)) => (None, said.message.clone(), None),
+            Trouble::Said(_) => (None, "the answer means nothing".to_owned(), None),
+            Trouble::NotSent(why) | Trouble::Broken(why) => (None, why.clone(), None),
+        };
+        run.attempts = run.attempts.saturating_add(1);
+        run.reason = format!("the items of vault {name} are not known: {said}");
+        let late = self.now.duration_since(run.due) > self.region.deadline.finish_within.signed();
+        match lasting {
+            Some(state) => (run.state, run.ended) = (state, Some(self.now)),
+            None if late => (run.state, run.ended) = (State::TimedOut, Some(self.now)),
+            // A gateway that is away for an hour costs no night: this is tried until it is too late.
+            None => {
+                let patient = crate::flow::Retry {
+                    attempts: u32::MAX,
+                    ..self.region.retry
+                };
+                run.state = State::AwaitingRetry;
+                run.due_at = retry::next(&patient, run.attempts, asked, self.now, retry::share());
+            }
+        }
+        self.journal.write_run(&run, self.now).await?;
+        Ok(run.due_at)
+    }
+}
+
+impl Target {
+    /// ARM id of the vault.
+    pub fn id(&self) -> String {
+        format!(
+            "/subscriptions/{}/resourceGroups/{}/providers/Microsoft.RecoveryServices/vaults/{}",
+            self.subscription, self.resource_group, self.vault
+        )
+    }
+
+    /// Whether the flow means an item.
+    pub fn means(&self, item: &Protected) -> bool {
+        let Some((kind, name)) = item.name.split_once(':') else {
+            return false;
+        };
+        let named = |pattern: &crate::flow::Pattern| {
+            pattern.kind.as_str() == kind && pattern.names.matches(name)
+        };
+        let meant = self.items.iter().any(named);
+        meant && !self.exclude.iter().any(named)
+    }
+}
+
+fn new_item(run: &Run, vault: &str, protected: Protected) -> Item {
+    Item {
+        run: run.id,
+        key: occurrence::key(run.id, &protected.id),
+        item: protected.id,
+        name: protected.name,
+        vault: vault.to_owned(),
+        step: Step::Ready,
+        state: State::Scheduled,
+        reason: String::new(),
+        attempts: 0,
+        due_at: None,
+        sent_at: None,
+        decision: None,
+        approval: None,
+        asked_at: None,
+        waited: 0,
+        job: None,
+        recovery_point: None,
+    }
+}

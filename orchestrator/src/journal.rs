@@ -1,0 +1,744 @@
+//! What was decided to be done, what was done, and what came of it: on disk before anything
+//! follows from it.
+//!
+//! One file of SQLite, with full syncs. The engine is its only writer of steps; people's commands
+//! write what they ask for (a run, a hold, a cancellation) and the engine takes it up. What is in
+//! here is true after a crash at any instant: an intent is written before the request it stands
+//! for, under a key with which the gateway does nothing twice.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
+    SqliteSynchronous,
+};
+use sqlx::{Row as _, Sqlite, Transaction};
+use uuid::Uuid;
+
+use crate::state::{State, Step};
+
+/// Marks the file as ours in SQLite's header ("VGOR").
+const APPLICATION_ID: i64 = 0x5647_4F52;
+/// Version of the schema.
+const VERSION: i64 = 1;
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Why the journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// SQLite says so: a full disk, a file that cannot be read.
+    #[error("the journal `{path}`: {error}")]
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        error: sqlx::Error,
+    },
+    /// Another program's file, or a newer one.
+    #[error("`{path}` is no journal of this version; name another file in `journal`")]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Another orchestrator runs the flows of this file.
+    #[error("another orchestrator runs the flows of `{path}`")]
+    Taken {
+        /// The file.
+        path: PathBuf,
+    },
+    /// What is in it cannot be.
+    #[error("the journal `{path}` holds `{value}` as {what}")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// The value.
+        value: String,
+        /// What it is to be.
+        what: &'static str,
+    },
+}
+
+/// An open journal.
+pub struct Journal {
+    path: PathBuf,
+    pool: SqlitePool,
+}
+
+/// The right to run the flows of a journal: one process has it at a time.
+#[derive(Debug)]
+pub struct Claim(#[expect(dead_code, reason = "held until it is dropped")] std::fs::File);
+
+/// A run of a region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Its id.
+    pub id: Uuid,
+    /// The flow.
+    pub flow: String,
+    /// The region.
+    pub region: String,
+    /// Digest of the definition that it runs.
+    pub digest: String,
+    /// When it was due.
+    pub due: Timestamp,
+    /// Its state.
+    pub state: State,
+    /// Why it is in that state.
+    pub reason: String,
+    /// When it began.
+    pub started: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
+    /// Whether its items are known.
+    pub resolved: bool,
+    /// When it is looked at again.
+    pub due_at: Option<Timestamp>,
+    /// How often its items could not be listed.
+    pub attempts: u32,
+    /// Whether somebody asked to end it.
+    pub cancel: bool,
+}
+
+/// An item of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// The run.
+    pub run: Uuid,
+    /// Its ARM id.
+    pub item: String,
+    /// Its name as flow files write it.
+    pub name: String,
+    /// ARM id of its vault.
+    pub vault: String,
+    /// The key under which its backup is sent.
+    pub key: Uuid,
+    /// How far it has come.
+    pub step: Step,
+    /// Its state.
+    pub state: State,
+    /// Why it is in that state.
+    pub reason: String,
+    /// How often its step was tried.
+    pub attempts: u32,
+    /// When it is looked at again.
+    pub due_at: Option<Timestamp>,
+    /// When its backup was first sent.
+    pub sent_at: Option<Timestamp>,
+    /// The decision that let it through.
+    pub decision: Option<String>,
+    /// The approval that it waits for.
+    pub approval: Option<String>,
+    /// Since when people are asked.
+    pub asked_at: Option<Timestamp>,
+    /// Milliseconds for which people were asked before.
+    pub waited: i64,
+    /// The job at Azure.
+    pub job: Option<String>,
+    /// The recovery point that came of it.
+    pub recovery_point: Option<Timestamp>,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// In which run.
+    pub run: Uuid,
+    /// To which item; empty for the run itself.
+    pub item: String,
+    /// The state after it.
+    pub state: State,
+    /// What happened, for people.
+    pub message: String,
+}
+
+/// Where a region's schedule was looked at last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursor {
+    /// Everything until here is a run.
+    pub looked_until: Timestamp,
+    /// Whether somebody holds the region.
+    pub paused: bool,
+}
+
+impl Journal {
+    /// Opens a journal, or makes it.
+    ///
+    /// # Errors
+    ///
+    /// Where the file is none of ours, or cannot be read.
+    pub async fn open(path: &Path) -> Result<Journal, JournalError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY);
+        let failed = |error| JournalError::Sqlite {
+            path: path.to_owned(),
+            error,
+        };
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .before_acquire(|connection, _| {
+                // SQLite ends a transaction by itself when the disk is full; the driver then
+                // counts one that is open for ever.
+                let sound = !sqlx::Connection::is_in_transaction(connection);
+                Box::pin(async move { Ok(sound) })
+            })
+            .connect_with(options)
+            .await
+            .map_err(failed)?;
+        let journal = Journal {
+            path: path.to_owned(),
+            pool,
+        };
+        journal.prepare().await?;
+        Ok(journal)
+    }
+
+    async fn prepare(&self) -> Result<(), JournalError> {
+        let mut change = self.begin().await?;
+        let mut number = async |pragma: &'static str| {
+            let found: Result<i64, _> = sqlx::query_scalar(pragma).fetch_one(&mut *change).await;
+            found.map_err(|error| self.failed(error))
+        };
+        let id = number("PRAGMA application_id").await?;
+        let version = number("PRAGMA user_version").await?;
+        let tables = number("SELECT count(*) FROM sqlite_schema").await?;
+        match (id, version, tables) {
+            (APPLICATION_ID, VERSION, _) => return Ok(()),
+            (0, 0, 0) => {}
+            _ => {
+                return Err(JournalError::Foreign {
+                    path: self.path.clone(),
+                });
+            }
+        }
+        for statement in include_str!("journal/schema.sql").split(";\n") {
+            if !statement.trim().is_empty() {
+                self.run(sqlx::query(statement), &mut change).await?;
+            }
+        }
+        let marks = [
+            "PRAGMA application_id = 1447513938",
+            "PRAGMA user_version = 1",
+        ];
+        for mark in marks {
+            self.run(sqlx::query(mark), &mut change).await?;
+        }
+        self.commit(change).await
+    }
+
+    /// Takes the right to run its flows. It ends with the process, however that ends.
+    ///
+    /// # Errors
+    ///
+    /// Where another process has it.
+    pub fn claim(&self) -> Result<Claim, JournalError> {
+        let failed = |error: std::io::Error| JournalError::Sqlite {
+            path: self.path.clone(),
+            error: sqlx::Error::Io(error),
+        };
+        let mut lock = self.path.clone().into_os_string();
+        lock.push(".lock");
+        let file = std::fs::File::create(&lock).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Claim(file)),
+            Err(std::fs::TryLockError::WouldBlock) => Err(JournalError::Taken {
+                path: self.path.clone(),
+            }),
+            Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+        }
+    }
+
+    // Schedules.
+
+    /// Where a region's schedule was looked at last. One that is new, or another one than before,
+    /// was looked at now: it has no past.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be written.
+    pub async fn cursor(
+        &self,
+        flow: &str,
+        region: &str,
+        schedule: &str,
+        now: Timestamp,
+    ) -> Result<Cursor, JournalError> {
+        let mut change = self.begin().await?;
+        let known = sqlx::query(
+            "SELECT schedule, looked_until, paused FROM regions WHERE flow = $1 AND region = $2",
+        )
+        .bind(flow)
+        .bind(region)
+        .fetch_optional(&mut *change)
+        .await
+        .map_err(|error| self.failed(error))?;
+        let paused = match &known {
+            Some(row) => self.integer(row, "paused")? != 0,
+            None => false,
+        };
+        if let Some(row) = &known
+            && self.text(row, "schedule")? == schedule
+        {
+            let looked_until = self.instant(row, "looked_until")?;
+            return Ok(Cursor {
+                looked_until,
+                paused,
+            });
+        }
+        let text = "INSERT INTO regions (flow, region, schedule, looked_until, paused) VALUES ($1, $2, $3, $4, $5)
+            ON CONFLICT (flow, region) DO UPDATE SET schedule = $3, looked_until = $4";
+        let query = sqlx::query(text)
+            .bind(flow)
+            .bind(region)
+            .bind(schedule)
+            .bind(now.to_string())
+            .bind(i64::from(paused));
+        self.run(query, &mut change).await?;
+        self.commit(change).await?;
+        Ok(Cursor {
+            looked_until: now,
+            paused,
+        })
+    }
+
+    /// Records runs and how far the schedule was looked at, both or neither.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be written.
+    pub async fn plan(
+        &self,
+        flow: &str,
+        region: &str,
+        until: Timestamp,
+        runs: &[Run],
+    ) -> Result<(), JournalError> {
+        let mut change = self.begin().await?;
+        let text = "UPDATE regions SET looked_until = $3 WHERE flow = $1 AND region = $2 AND looked_until < $3";
+        let query = sqlx::query(text)
+            .bind(flow)
+            .bind(region)
+            .bind(until.to_string());
+        self.run(query, &mut change).await?;
+        for run in runs {
+            self.insert(run, &mut change).await?;
+        }
+        self.commit(change).await
+    }
+
+    /// Records one run that somebody asked for.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be written.
+    pub async fn ask(&self, run: &Run) -> Result<(), JournalError> {
+        let mut change = self.begin().await?;
+        self.insert(run, &mut change).await?;
+        self.commit(change).await
+    }
+
+    async fn insert(
+        &self,
+        run: &Run,
+        change: &mut Transaction<'static, Sqlite>,
+    ) -> Result<(), JournalError> {
+        // The same occurrence has the same id: planned twice it is one.
+        let text = "INSERT INTO runs (id, flow, region, digest, due, state, reason, ended)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING";
+        let query = sqlx::query(text)
+            .bind(run.id.to_string())
+            .bind(run.flow.clone())
+            .bind(run.region.clone())
+            .bind(run.digest.clone())
+            .bind(run.due.to_string())
+            .bind(run.state.as_str())
+            .bind(run.reason.clone())
+            .bind(run.ended.map(|at| at.to_string()));
+        if self.run(query, change).await? > 0 {
+            let at = run.ended.unwrap_or(run.due);
+            self.note(run.id, "", run.state, &run.reason, at, change)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Holds a region, or lets it go on. Whether there is such a region.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be written.
+    pub async fn pause(
+        &self,
+        flow: &str,
+        region: Option<&str>,
+        paused: bool,
+    ) -> Result<bool, JournalError> {
+        let mut change = self.begin().await?;
+        let text = "UPDATE regions SET paused = $1 WHERE flow = $2 AND ($3 IS NULL OR region = $3)";
+        let query = sqlx::query(text)
+            .bind(i64::from(paused))
+            .bind(flow.to_owned())
+            .bind(region.map(str::to_owned));
+        let found = self.run(query, &mut change).await? > 0;
+        self.commit(change).await?;
+        Ok(found)
+    }
+
+    /// Asks to end a run. Whether it goes on.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be written.
+    pub async fn cancel(&self, run: Uuid) -> Result<bool, JournalError> {
+        let mut change = self.begin().await?;
+        let query = sqlx::query("UPDATE runs SET cancel = 1 WHERE id = $1 AND ended IS NULL")
+            .bind(run.to_string());
+        let found = self.run(query, &mut change).await? > 0;
+        self.commit(change).await?;
+        Ok(found)
+    }
+
+    // Runs and items.
+
+    /// Freezes the items of a run: from here on it is about these and no others.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be written.
+    pub async fn resolve(
+        &self,
+        run: &Run,
+        items: &[Item],
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        let mut change = self.begin().await?;
+        for item in items {
+            let text = "INSERT INTO items (run, item, name, vault, key, step, state)
+                VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (run, item) DO NOTHING";
+            let query = sqlx::query(text)
+                .bind(run.id.to_string())
+                .bind(item.item.clone())
+                .bind(item.name.clone())
+                .bind(item.vault.clone())
+                .bind(item.key.to_string())
+                .bind(item.step.as_str())
+                .bind(item.state.as_str());
+            self.run(query, &mut change).await?;
+        }
+        let query = sqlx::query("UPDATE runs SET resolved = 1, due_at = NULL WHERE id = $1")
+            .bind(run.id.to_string());
+        self.run(query, &mut change).await?;
+        let message = format!("{} items", items.len());
+        self.note(run.id, "", run.state, &message, now, &mut change)
+            .await?;
+        self.commit(change).await
+    }
+
+    /// Writes how a run stands, and what happened where its state or reason is another one.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be written.
+    pub async fn write_run(&self, run: &Run, now: Timestamp) -> Result<(), JournalError> {
+        let mut change = self.begin().await?;
+        let before = sqlx::query("SELECT state, reason FROM runs WHERE id = $1")
+            .bind(run.id.to_string())
+            .fetch_one(&mut *change)
+            .await
+            .map_err(|error| self.failed(error))?;
+        let changed = self.text(&before, "state")? != run.state.as_str()
+            || self.text(&before, "reason")? != run.reason;
+        // What has ended stays as it ended.
+        let text = "UPDATE runs SET state = $2, reason = $3, started = $4, ended = $5, due_at = $6, attempts = $7 WHERE id = $1 AND ended IS NULL";
+        let query = sqlx::query(text)
+            .bind(run.id.to_string())
+            .bind(run.state.as_str())
+            .bind(run.reason.clone())
+            .bind(run.started.map(|at| at.to_string()))
+            .bind(run.ended.map(|at| at.to_string()))
+            .bind(run.due_at.map(|at| at.to_string()))
+            .bind(i64::from(run.attempts));
+        if self.run(query, &mut change).await? > 0 && changed {
+            self.note(run.id, "", run.state, &run.reason, now, &mut change)
+                .await?;
+        }
+        self.commit(change).await
+    }
+
+    /// Writes how an item stands, and what happened where `message` says it.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be written.
+    pub async fn write_item(
+        &self,
+        item: &Item,
+        message: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), JournalError> {
+        let mut change = self.begin().await?;
+        let text = "UPDATE items SET step = $3, state = $4, reason = $5, attempts = $6, due_at = $7, sent_at = $8,
+            decision = $9, approval = $10, job = $11, recovery_point = $12, asked_at = $13, waited = $14 WHERE run = $1 AND item = $2 AND step <> 'ended'";
+        let query = sqlx::query(text)
+            .bind(item.run.to_string())
+            .bind(item.item.clone())
+            .bind(item.step.as_str())
+            .bind(item.state.as_str())
+            .bind(item.reason.clone())
+            .bind(i64::from(item.attempts))
+            .bind(item.due_at.map(|at| at.to_string()))
+            .bind(item.sent_at.map(|at| at.to_string()))
+            .bind(item.decision.clone())
+            .bind(item.approval.clone())
+            .bind(item.job.clone())
+            .bind(item.recovery_point.map(|at| at.to_string()))
+            .bind(item.asked_at.map(|at| at.to_string()))
+            .bind(item.waited);
+        self.run(query, &mut change).await?;
+        if let Some(message) = message {
+            self.note(item.run, &item.item, item.state, message, now, &mut change)
+                .await?;
+        }
+        self.commit(change).await
+    }
+
+    async fn note(
+        &self,
+        run: Uuid,
+        item: &str,
+        state: State,
+        message: &str,
+        now: Timestamp,
+        change: &mut Transaction<'static, Sqlite>,
+    ) -> Result<(), JournalError> {
+        let text = "INSERT INTO events (at, run, item, state, message) VALUES ($1, $2, $3, $4, $5)";
+        let query = sqlx::query(text)
+            .bind(now.to_string())
+            .bind(run.to_string())
+            .bind(item.to_owned())
+            .bind(state.as_str())
+            .bind(message.to_owned());
+        self.run(query, change).await.map(drop)
+    }
+
+    // Reading.
+
+    /// Runs that have not ended, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be read.
+    pub async fn open_runs(&self) -> Result<Vec<Run>, JournalError> {
+        let query = sqlx::query("SELECT * FROM runs WHERE ended IS NULL ORDER BY due, id");
+        self.runs(query).await
+    }
+
+    /// The newest runs, of one flow or of all.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be read.
+    pub async fn newest_runs(
+        &self,
+        flow: Option<&str>,
+        most: u32,
+    ) -> Result<Vec<Run>, JournalError> {
+        let text =
+            "SELECT * FROM runs WHERE $1 IS NULL OR flow = $1 ORDER BY due DESC, id LIMIT $2";
+        let query = sqlx::query(text)
+            .bind(flow.map(str::to_owned))
+            .bind(i64::from(most));
+        self.runs(query).await
+    }
+
+    /// A run by its id.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be read.
+    pub async fn find_run(&self, id: Uuid) -> Result<Option<Run>, JournalError> {
+        let query = sqlx::query("SELECT * FROM runs WHERE id = $1").bind(id.to_string());
+        Ok(self.runs(query).await?.pop())
+    }
+
+    /// The items of a run, by name.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be read.
+    pub async fn items(&self, run: Uuid) -> Result<Vec<Item>, JournalError> {
+        let rows = sqlx::query("SELECT * FROM items WHERE run = $1 ORDER BY name, item")
+            .bind(run.to_string())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.failed(error))?;
+        rows.iter().map(|row| self.item(row)).collect()
+    }
+
+    /// What happened in a run, in order.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be read.
+    pub async fn events(&self, run: Uuid) -> Result<Vec<Event>, JournalError> {
+        let rows = sqlx::query("SELECT * FROM events WHERE run = $1 ORDER BY seq")
+            .bind(run.to_string())
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.failed(error))?;
+        let event = |row: &SqliteRow| {
+            Ok(Event {
+                at: self.instant(row, "at")?,
+                run,
+                item: self.text(row, "item")?,
+                state: self.state(row)?,
+                message: self.text(row, "message")?,
+            })
+        };
+        rows.iter().map(event).collect()
+    }
+
+    async fn runs(
+        &self,
+        query: sqlx::query::Query<'_, Sqlite, sqlx::sqlite::SqliteArguments>,
+    ) -> Result<Vec<Run>, JournalError> {
+        let rows = query
+            .fetch_all(&self.pool)
+            .await
+            .map_err(|error| self.failed(error))?;
+        let run = |row: &SqliteRow| {
+            Ok(Run {
+                id: self.uuid(row, "id")?,
+                flow: self.text(row, "flow")?,
+                region: self.text(row, "region")?,
+                digest: self.text(row, "digest")?,
+                due: self.instant(row, "due")?,
+                state: self.state(row)?,
+                reason: self.text(row, "reason")?,
+                started: self.maybe_instant(row, "started")?,
+                ended: self.maybe_instant(row, "ended")?,
+                resolved: self.integer(row, "resolved")? != 0,
+                due_at: self.maybe_instant(row, "due_at")?,
+                attempts: u32::try_from(self.integer(row, "attempts")?).unwrap_or(u32::MAX),
+                cancel: self.integer(row, "cancel")? != 0,
+            })
+        };
+        rows.iter().map(run).collect()
+    }
+
+    fn item(&self, row: &SqliteRow) -> Result<Item, JournalError> {
+        let step = self.text(row, "step")?;
+        Ok(Item {
+            run: self.uuid(row, "run")?,
+            item: self.text(row, "item")?,
+            name: self.text(row, "name")?,
+            vault: self.text(row, "vault")?,
+            key: self.uuid(row, "key")?,
+            step: Step::of(&step).ok_or_else(|| self.corrupt(step, "a step"))?,
+            state: self.state(row)?,
+            reason: self.text(row, "reason")?,
+            attempts: u32::try_from(self.integer(row, "attempts")?).unwrap_or(u32::MAX),
+            due_at: self.maybe_instant(row, "due_at")?,
+            sent_at: self.maybe_instant(row, "sent_at")?,
+            decision: self.maybe(row, "decision")?,
+            approval: self.maybe(row, "approval")?,
+            asked_at: self.maybe_instant(row, "asked_at")?,
+            waited: self.integer(row, "waited")?,
+            job: self.maybe(row, "job")?,
+            recovery_point: self.maybe_instant(row, "recovery_point")?,
+        })
+    }
+
+    // Columns.
+
+    fn text(&self, row: &SqliteRow, name: &'static str) -> Result<String, JournalError> {
+        row.try_get(name).map_err(|error| self.failed(error))
+    }
+
+    fn maybe(&self, row: &SqliteRow, name: &'static str) -> Result<Option<String>, JournalError> {
+        row.try_get(name).map_err(|error| self.failed(error))
+    }
+
+    fn integer(&self, row: &SqliteRow, name: &'static str) -> Result<i64, JournalError> {
+        row.try_get(name).map_err(|error| self.failed(error))
+    }
+
+    fn instant(&self, row: &SqliteRow, name: &'static str) -> Result<Timestamp, JournalError> {
+        let text = self.text(row, name)?;
+        text.parse().map_err(|_| self.corrupt(text, "an instant"))
+    }
+
+    fn maybe_instant(
+        &self,
+        row: &SqliteRow,
+        name: &'static str,
+    ) -> Result<Option<Timestamp>, JournalError> {
+        let Some(text) = self.maybe(row, name)? else {
+            return Ok(None);
+        };
+        text.parse()
+            .map(Some)
+            .map_err(|_| self.corrupt(text, "an instant"))
+    }
+
+    fn uuid(&self, row: &SqliteRow, name: &'static str) -> Result<Uuid, JournalError> {
+        let text = self.text(row, name)?;
+        text.parse().map_err(|_| self.corrupt(text, "an id"))
+    }
+
+    fn state(&self, row: &SqliteRow) -> Result<State, JournalError> {
+        let name = self.text(row, "state")?;
+        State::of(&name).ok_or_else(|| self.corrupt(name, "a state"))
+    }
+
+    // Changes.
+
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, JournalError> {
+        // IMMEDIATE takes the write lock at once: no change fails half-way because somebody's
+        // command wrote between its first read and its first write.
+        let begun = self.pool.begin_with("BEGIN IMMEDIATE").await;
+        begun.map_err(|error| self.failed(error))
+    }
+
+    async fn run(
+        &self,
+        query: sqlx::query::Query<'_, Sqlite, sqlx::sqlite::SqliteArguments>,
+        change: &mut Transaction<'static, Sqlite>,
+    ) -> Result<u64, JournalError> {
+        let done = query.execute(&mut **change).await;
+        done.map(|done| done.rows_affected())
+            .map_err(|error| self.failed(error))
+    }
+
+    async fn commit(&self, change: Transaction<'static, Sqlite>) -> Result<(), JournalError> {
+        change.commit().await.map_err(|error| self.failed(error))
+    }
+
+    fn failed(&self, error: sqlx::Error) -> JournalError {
+        JournalError::Sqlite {
+            path: self.path.clone(),
+            error,
+        }
+    }
+
+    fn corrupt(&self, value: String, what: &'static str) -> JournalError {
+        JournalError::Corrupt {
+            path: self.path.clone(),
+            value,
+            what,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+CREATE TABLE regions (
+    flow TEXT NOT NULL,
+    region TEXT NOT NULL,
+    -- The schedule that the cursor belongs to: with another one it begins anew.
+    schedule TEXT NOT NULL,
+    -- Everything that was due until here is a run.
+    looked_until TEXT NOT NULL,
+    paused INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (flow, region)
+);
+CREATE TABLE runs (
+    id TEXT NOT NULL PRIMARY KEY,
+    flow TEXT NOT NULL,
+    region TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    due TEXT NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL DEFAULT '',
+    started TEXT,
+    ended TEXT,
+    -- Whether its items are known, and stay what they are.
+    resolved INTEGER NOT NULL DEFAULT 0,
+    -- When it is looked at again, and how often it could not be.
+    due_at TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    cancel INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX runs_of_region ON runs (flow, region, due);
+CREATE INDEX runs_open ON runs (ended) WHERE ended IS NULL;
+CREATE TABLE items (
+    run TEXT NOT NULL REFERENCES runs (id),
+    item TEXT NOT NULL,
+    name TEXT NOT NULL,
+    vault TEXT NOT NULL,
+    key TEXT NOT NULL,
+    step TEXT NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL DEFAULT '',
+    attempts INTEGER NOT NULL DEFAULT 0,
+    due_at TEXT,
+    sent_at TEXT,
+    decision TEXT,
+    approval TEXT,
+    -- Since when people are asked, and for how many milliseconds they were before.
+    asked_at TEXT,
+    waited INTEGER NOT NULL DEFAULT 0,
+    job TEXT,
+    recovery_point TEXT,
+    PRIMARY KEY (run, item)
+);
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    at TEXT NOT NULL,
+    run TEXT NOT NULL,
+    item TEXT NOT NULL DEFAULT '',
+    state TEXT NOT NULL,
+    message TEXT NOT NULL
+);
+CREATE INDEX events_of_run ON events (run, seq);

@@ -1,0 +1,43 @@
+//! Scheduled backup flows: declared in a file, durable across crashes, and unable to reach Azure
+//! except through the gateway.
+//!
+//! The orchestrator holds no credential that Azure accepts and opens no port. What it may do, the
+//! gateway decides for each request; what it did, the gateway records.
+//!
+//! Read in this order: [`Flow`], [`Schedule`].
+
+pub mod commands;
+mod config;
+mod duration;
+mod engine;
+mod flow;
+mod gateway;
+mod glob;
+mod http;
+mod journal;
+mod occurrence;
+mod problem;
+mod retry;
+mod schedule;
+mod state;
+mod token;
+mod verdict;
+
+pub use config::{Config, ConfigError};
+pub use duration::Length;
+pub use engine::{Clock, Engine, Running, new_run};
+pub use flow::{
+    Checks, Deadline, Event, Flow, Kind, Notify, Pattern, Poll, RecoveryPoint, Region, Retry,
+    Target, Tier, Window,
+};
+pub use gateway::{Gateway, Job, Protected, Sent, Standing, Trouble};
+pub use glob::Glob;
+pub use http::{FetchError, Http, HttpError};
+pub use journal::{Claim, Cursor, Event as JournalEvent, Item, Journal, JournalError, Run};
+pub use occurrence::{asked_run_id, key, run_id};
+pub use problem::{Problem, Rejected};
+pub use retry::next as next_attempt;
+pub use schedule::{Catchup, Due, Fire, Overlap, Schedule, Shift, cron, zone};
+pub use state::{State, StateType, Step, outcome};
+pub use token::{Proof, Source, TokenError, Tokens};
+pub use verdict::{Refused, Verdict, of as verdict_of};

@@ -1,0 +1,186 @@
+#!/usr/bin/env python3
+"""Flows of the real orchestrator through the real gateway, judged by what reached Azure.
+
+    flows.py [TEST...]
+"""
+
+import http.client
+import json
+import pathlib
+import subprocess
+import sys
+import time
+import unittest
+import urllib.parse
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "clients")]
+
+from stage import FLOW, Stage, VAULT, item  # noqa: E402
+from world import options, run, until  # noqa: E402
+
+MACHINES = [f"vm{number}" for number in range(1, 6)]
+
+
+class Flows(unittest.TestCase):
+    """One gateway each: what is done to it stays with the test."""
+
+    def staged(self, **how):
+        stage = Stage(**how)
+        self.addCleanup(stage.stop)
+        return stage
+
+    def test_a_run_backs_up_every_item_once_and_looks_at_it(self):
+        stage = self.staged()
+        told = stage.does("run", FLOW, "westeurope", "--wait")
+        number = told.splitlines()[0]
+        whole = stage.explained(number)
+        self.assertEqual(whole["state"], "Completed", told)
+        self.assertEqual([one["name"] for one in whole["items"]], [f"vm:rg1/{name}" for name in MACHINES])
+        backups = stage.backups()
+        self.assertEqual(sorted(backups), sorted(item(name).lower() for name in MACHINES))
+        for one in whole["items"]:
+            [entry] = backups[one["item"].lower()]
+            # What Azure saw names the decision that let it through.
+            self.assertEqual(entry["client_request_id"], one["decision"])
+            self.assertEqual(one["state"], "Completed")
+            self.assertIsNotNone(one["recovery_point"])
+        stage.world.oracle()
+        # Asked by vault, and not by item.
+        lists = [r for r in stage.world.records() if r["kind"] == "decision" and "backupJobs" in str(r.get("input"))]
+        self.assertTrue(0 < len(lists) < 10, len(lists))
+
+    def test_a_definition_that_was_not_reviewed_runs_nothing(self):
+        stage = self.staged()
+        stage.file.write_text(stage.text.replace("cap: 2s", "cap: 3s"), encoding="utf-8")
+        number = stage.does("run", FLOW, "westeurope", "--wait", code=1).splitlines()[0]
+        whole = stage.explained(number)
+        self.assertEqual(whole["state"], "Denied")
+        self.assertEqual({one["state"] for one in whole["items"]}, {"Denied"})
+        self.assertTrue(all("flow-not-covered" in one["reason"] for one in whole["items"]), whole)
+        self.assertEqual(stage.backups(), {})
+
+    def test_a_stolen_identity_touches_no_item_outside_of_its_definition(self):
+        stage = self.staged(items='"vm:rg1/vm1", "vm:rg1/vm2"')
+        token = stage.world.token("flow")
+        definition = stage.explained(stage.does("run", FLOW, "westeurope", "--wait").splitlines()[0])["definition_digest"]
+        self.assertEqual(sorted(stage.backups()), [item("vm1").lower(), item("vm2").lower()])
+        body = {"properties": {"objectType": "IaasVMBackupRequest"}}
+        headers = {"x-vaultgate-flow-digest": definition}
+        for path in (f"{item('vm3')}/backup", f"{item('vm1')}/backup"):
+            for given in ({}, {"x-vaultgate-flow-digest": "sha256:0"}, headers):
+                answer = stage.world.send("POST", f"{path}?api-version=2026-08-01", token, body, given)
+                allowed = "vm1" in path and given is headers
+                self.assertEqual(answer.status, 202 if allowed else 403, (path, given, answer))
+        for method, path in (("DELETE", item("vm1")), ("DELETE", VAULT), ("PUT", item("vm1"))):
+            answer = stage.world.send(method, f"{path}?api-version=2026-08-01", token, {"properties": {}}, headers)
+            self.assertEqual(answer.status // 100, 4, answer)
+        self.assertEqual(sorted(stage.backups()), [item("vm1").lower(), item("vm2").lower()])
+
+    def test_a_job_that_is_there_already_is_adopted(self):
+        stage = self.staged(items='"vm:rg1/vm1"', time_scale=1.0)
+        stage.world.control("POST", "jobs", {"lasts_ms": 6_000, "exclusive": True})
+        body = {"properties": {"objectType": "IaasVMBackupRequest"}}
+        answer = stage.world.send("POST", f"{item('vm1')}/backup?api-version=2026-08-01",
+                                  stage.world.token("operator"), body)
+        self.assertEqual(answer.status, 202, answer)
+        number = stage.does("run", FLOW, "westeurope", "--wait").splitlines()[0]
+        [one] = stage.explained(number)["items"]
+        self.assertEqual(one["state"], "Completed", one)
+        told = stage.does("logs", number)
+        self.assertIn("Adopted", told)
+
+    def test_a_gateway_that_is_away_costs_no_run(self):
+        stage = self.staged(items='"vm:rg1/vm1", "vm:rg1/vm2"')
+        stage.world.stop_gateway()
+
+        running = subprocess.Popen(stage.command("run", FLOW, "westeurope", "--wait"), stdout=subprocess.PIPE, text=True)
+        self.addCleanup(running.kill)
+        number = running.stdout.readline().strip()
+        until("the first attempt", lambda: "AwaitingRetry" in stage.does("status"))
+        stage.world.start_gateway()
+        running.communicate(timeout=60)
+        self.assertEqual(running.returncode, 0, stage.does("logs", number))
+        self.assertEqual({len(sent) for sent in stage.backups().values()}, {1})
+
+    def asked(self, stage):
+        """A run that waits for people: its process, its number, and the approval."""
+        running = subprocess.Popen(stage.command("run", FLOW, "westeurope", "--wait"), stdout=subprocess.PIPE, text=True)
+        self.addCleanup(running.kill)
+        number = running.stdout.readline().strip()
+
+        def waits():
+            items = stage.explained(number)["items"]
+            return items[0]["approval"] if items else None
+
+        return running, number, until("the approval", waits)
+
+    def answered(self, stage, approval, verb):
+        """People answer at their own door."""
+        world = stage.world
+        token = world.token("approver-a", audience="api://vaultgate-console", lifetime=120,
+                            claims={"auth_time": int(time.time()), "acr": "urn:example:mfa"})
+        parts = urllib.parse.urlsplit(world.env["VAULTGATE_CONSOLE_URL"])
+        connection = http.client.HTTPSConnection(parts.hostname, parts.port, context=world.context(), timeout=30)
+        self.addCleanup(connection.close)
+
+        def send(method, path, body=None):
+            headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+            connection.request(method, path, body=body and json.dumps(body), headers=headers)
+            answer = connection.getresponse()
+            text = answer.read()
+            self.assertEqual(answer.status, 200, text)
+            return json.loads(text)
+
+        path = f"/_vaultgate/v1/approvals/{approval}"
+        send("POST", f"{path}/{verb}", {"digest": send("GET", path)["digest"], "reason": "seen"})
+
+    APPROVED = {"approvals": {"snapshot": {"quorum": 1, "ttl": "1h", "cooling_off": "0s"}}}
+
+    def test_an_item_that_needs_approval_waits_for_it_and_goes_on(self):
+        stage = self.staged(items='"vm:rg1/vm1"', settings=self.APPROVED)
+        running, number, approval = self.asked(stage)
+        self.assertIn("AwaitingApproval", stage.does("status"))
+        self.assertEqual(stage.backups(), {})
+        self.answered(stage, approval, "approve")
+        running.communicate(timeout=60)
+        [one] = stage.explained(number)["items"]
+        self.assertEqual((running.returncode, one["state"]), (0, "Completed"), one)
+        [sent] = stage.backups().values()
+        self.assertEqual([entry["client_request_id"] for entry in sent], [one["decision"]])
+
+    def test_an_item_whose_approval_is_refused_is_denied(self):
+        stage = self.staged(items='"vm:rg1/vm1"', settings=self.APPROVED)
+        running, number, approval = self.asked(stage)
+        self.answered(stage, approval, "reject")
+        running.communicate(timeout=60)
+        self.assertEqual((running.returncode, stage.explained(number)["state"]), (1, "Denied"))
+        self.assertEqual(stage.backups(), {})
+
+    def test_a_job_that_fails_fails_its_item_alone(self):
+        stage = self.staged(items='"vm:rg1/vm1", "vm:rg1/vm2"', parallel=1)
+        stage.world.control("POST", "jobs", {"fail_next": 1})
+        number = stage.does("run", FLOW, "westeurope", "--wait", code=1).splitlines()[0]
+        whole = stage.explained(number)
+        self.assertEqual(whole["state"], "CompletedWithFailures", whole)
+        self.assertEqual(sorted(one["state"] for one in whole["items"]), ["Completed", "Failed"])
+
+    def test_who_is_cancelled_leaves_its_jobs_alone(self):
+        stage = self.staged(items='"vm:rg1/vm1"', time_scale=1.0)
+        stage.world.control("POST", "jobs", {"lasts_ms": 60_000})
+
+        running = subprocess.Popen(stage.command("run", FLOW, "westeurope", "--wait"), stdout=subprocess.PIPE, text=True)
+        self.addCleanup(running.kill)
+        number = running.stdout.readline().strip()
+        until("the job", lambda: "job" in stage.does("status") and stage.backups())
+        stage.does("cancel", number)
+        running.communicate(timeout=30)
+        self.assertEqual(running.returncode, 1)
+        self.assertEqual(stage.explained(number)["state"], "Cancelled")
+        cancels = [entry for entry in stage.world.forwarded() if entry["path"].partition("?")[0].endswith("/cancel")]
+        self.assertEqual(cancels, [])
+        stage.does("cancel", number, code=1)
+
+
+if __name__ == "__main__":
+    sys.exit(run("flows", only=options(__doc__.splitlines()[0]).parse_args().only))
