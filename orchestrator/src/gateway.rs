@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::http::{FetchError, Http};
-use crate::journal::Run;
+use crate::journal::{Item, Run};
 use crate::token::{TokenError, Tokens};
 use crate::verdict::{self, Refused, Verdict};
 
@@ -47,14 +47,8 @@ pub struct Protected {
     pub id: String,
     /// Its name as flow files write it, with its kind.
     pub name: String,
-    /// What its own source is tagged with is not told; the vault's view of its source is.
-    pub source: String,
     /// Its newest recovery point, as the list tells it.
     pub last_recovery_point: Option<Timestamp>,
-    /// Its friendly name: what jobs call it.
-    pub friendly: String,
-    /// `AzureIaasVM` and so on.
-    pub management: String,
 }
 
 /// A job of a vault.
@@ -195,24 +189,22 @@ impl Gateway {
     /// Where there is no answer.
     pub async fn back_up(
         &self,
-        item: &str,
-        management: &str,
+        item: &Item,
         keep_until: Timestamp,
-        key: Uuid,
         approval: Option<&str>,
         run: &Run,
         now: Timestamp,
     ) -> Result<Sent, Trouble> {
         let until = keep_until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let kind = match management {
-            "AzureWorkload" => "AzureWorkloadBackupRequest",
-            "AzureStorage" => "AzureFileShareBackupRequest",
+        let kind = match item.name.split(':').next() {
+            Some("sql") => "AzureWorkloadBackupRequest",
+            Some("share") => "AzureFileShareBackupRequest",
             _ => "IaasVMBackupRequest",
         };
         let body =
             json!({"properties": {"objectType": kind, "recoveryPointExpiryTimeInUTC": until}});
-        let path = format!("{item}/backup?api-version={API}");
-        let mut headers = vec![("idempotency-key", key.to_string())];
+        let path = format!("{}/backup?api-version={API}", item.item);
+        let mut headers = vec![("idempotency-key", item.key.to_string())];
         headers.extend(approval.map(|id| ("vaultgate-approval", id.to_owned())));
         let answer = self
             .send(Method::POST, &path, &headers, body.to_string(), run, now)
@@ -434,10 +426,7 @@ impl Protected {
         (!stopped && !deleted).then_some(Protected {
             id,
             name,
-            source,
             last_recovery_point: instant(value, "/properties/lastRecoveryPoint"),
-            friendly,
-            management,
         })
     }
 }

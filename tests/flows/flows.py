@@ -17,7 +17,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "clients")]
 
 from stage import FLOW, Stage, VAULT, item  # noqa: E402
-from world import options, run, until  # noqa: E402
+from world import REPOSITORY, options, run, until  # noqa: E402
 
 MACHINES = [f"vm{number}" for number in range(1, 6)]
 
@@ -102,6 +102,13 @@ class Flows(unittest.TestCase):
         running.communicate(timeout=60)
         self.assertEqual(running.returncode, 0, stage.does("logs", number))
         self.assertEqual({len(sent) for sent in stage.backups().values()}, {1})
+
+    def test_nothing_of_an_azure_sdk_is_linked_in(self):
+        done = subprocess.run(["cargo", "tree", "-p", "vaultgate-orchestrator", "--locked", "--prefix", "none"], check=True,
+                              capture_output=True, text=True, cwd=REPOSITORY)
+        crates = {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
+        self.assertIn("vaultgate-notify", crates)
+        self.assertFalse([name for name in crates if "azure" in name or name == "vaultgate"], crates)
 
     def asked(self, stage):
         """A run that waits for people: its process, its number, and the approval."""

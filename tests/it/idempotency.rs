@@ -34,6 +34,8 @@ async fn a_repeated_key_gets_the_stored_reply() {
         .record(|r| r["kind"] == "decision" && r["id"] == id)
         .await;
     assert_eq!(record["replayed_of"], original);
+    // Azure knows the first of the two.
+    assert_eq!(second.header("x-vaultgate-replayed-of"), original);
     assert!(record["forward"].is_null());
     let other = backup("2027-03-01T00:00:00Z");
     let different = operator

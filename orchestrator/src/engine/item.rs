@@ -59,10 +59,8 @@ impl Turn<'_> {
         // From the time that it was due: sent again it is the same request.
         let keep = run.due.checked_add(self.region.retain.signed());
         let keep = keep.unwrap_or(run.due);
-        let management = management(&item.name);
-        let (id, key) = (&item.item, item.key);
         self.gateway
-            .back_up(id, management, keep, key, approval, run, self.now)
+            .back_up(item, keep, approval, run, self.now)
             .await
     }
 
@@ -216,15 +214,6 @@ impl Turn<'_> {
                 self.journal.write_item(item, Some(&reason), self.now).await
             }
         }
-    }
-}
-
-/// What Azure calls the kind of an item.
-fn management(name: &str) -> &'static str {
-    match name.split(':').next() {
-        Some("sql") => "AzureWorkload",
-        Some("share") => "AzureStorage",
-        _ => "AzureIaasVM",
     }
 }
 

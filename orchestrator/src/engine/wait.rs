@@ -8,14 +8,17 @@ use jiff::{SignedDuration, Timestamp};
 use super::Turn;
 use super::item::next_look;
 use crate::flow::Tier;
-use crate::gateway::{Job, Protected};
+use crate::gateway::{Job, Protected, Trouble};
 use crate::journal::{Item, JournalError, Run};
 use crate::state::{State, Step};
+use crate::verdict::Verdict;
 
 /// How long a job that Azure took may be missing from its list.
 const HIDDEN: SignedDuration = SignedDuration::from_mins(10);
-/// Jobs from so long before a run are looked at: one that was there already is among them.
+/// A job that was there already began at most so long before.
 const BEFORE: SignedDuration = SignedDuration::from_hours(24);
+/// Clocks differ by less.
+const SKEW: SignedDuration = SignedDuration::from_mins(10);
 
 impl Turn<'_> {
     /// Looks at the jobs, and at the recovery points of what is done, of each vault that has
@@ -31,7 +34,7 @@ impl Turn<'_> {
             .map(|item| item.vault.clone())
             .collect();
         for vault in vaults {
-            let since = run.due.checked_sub(BEFORE).unwrap_or(run.due);
+            let since = since(items.iter().filter(|item| item.vault == vault), self.now);
             let jobs = self.gateway.backups(&vault, since, run, self.now).await;
             for item in items
                 .iter_mut()
@@ -40,7 +43,7 @@ impl Turn<'_> {
                 match &jobs {
                     Ok(jobs) => self.job(item, jobs).await?,
                     // What cannot be looked at is looked at later; its deadline goes on.
-                    Err(_) => self.later(item).await?,
+                    Err(trouble) => self.unseen(item, "the jobs of its vault", trouble).await?,
                 }
             }
         }
@@ -59,11 +62,36 @@ impl Turn<'_> {
             {
                 match &listed {
                     Ok(listed) => self.check(run, item, listed).await?,
-                    Err(_) => self.later(item).await?,
+                    Err(trouble) => self.unseen(item, "the items of its vault", trouble).await?,
                 }
             }
         }
         Ok(())
+    }
+
+    /// Says what could not be looked at, and comes back no sooner than asked.
+    async fn unseen(
+        &self,
+        item: &mut Item,
+        what: &str,
+        trouble: &Trouble,
+    ) -> Result<(), JournalError> {
+        let (why, wait) = match trouble {
+            Trouble::Said(Verdict::Transient(said, wait)) => (said.message.as_str(), *wait),
+            Trouble::Said(
+                Verdict::Denied(said)
+                | Verdict::Failed(said)
+                | Verdict::Missing(said)
+                | Verdict::Unauthenticated(said),
+            ) => (said.message.as_str(), None),
+            Trouble::Said(_) => ("the answer means nothing", None),
+            Trouble::NotSent(why) | Trouble::Broken(why) => (why.as_str(), None),
+        };
+        item.reason = format!("{what} cannot be listed: {why}");
+        let asked = wait.and_then(|wait| self.now.checked_add(wait).ok());
+        let next = next_look(item.sent_at.unwrap_or(self.now), self.now, self.region.poll);
+        item.due_at = next.max(asked);
+        self.journal.write_item(item, None, self.now).await
     }
 
     /// How the job of an item stands.
@@ -204,6 +232,20 @@ impl Turn<'_> {
         item.end(State::Failed, &reason);
         self.journal.write_item(item, Some(&reason), self.now).await
     }
+}
+
+/// From when on jobs of these items are looked at.
+fn since<'i>(items: impl Iterator<Item = &'i Item>, now: Timestamp) -> Timestamp {
+    let began = items
+        .filter(|item| item.step != Step::Ended)
+        .filter_map(|item| {
+            let before = match item.step {
+                Step::Adopting => BEFORE,
+                _ => SKEW,
+            };
+            item.sent_at?.checked_sub(before).ok()
+        });
+    began.min().unwrap_or(now)
 }
 
 /// The newest job on an item, of those that ended.

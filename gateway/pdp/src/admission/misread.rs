@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::syntax::{Module, items, line, member, spanned};
 use crate::problem::Problem;
+use crate::schema::always;
 
 /// What has a body of its own, so that its names are its own.
 const INNER: [&str; 3] = ["ArrayCompr", "SetCompr", "ObjectCompr"];
@@ -323,6 +324,12 @@ impl File<'_> {
 
     /// The line of a path or of a question to a function of the bundle, outside of comprehensions.
     fn part(&self, tree: &Value) -> Option<u32> {
+        // What every request has is there.
+        if fixed(tree).is_some_and(|path| {
+            path.first() == Some(&"input") && always(path.get(1..).unwrap_or_default())
+        }) {
+            return None;
+        }
         let members = match tree {
             Value::Array(items) => return items.iter().find_map(|item| self.part(item)),
             Value::Object(members) => members,
@@ -419,6 +426,24 @@ impl File<'_> {
 
 const IN_ITS_OWN_RULE: &str =
     "give what is negated a rule of its own, and write `not` before its name";
+
+/// The names of a path, where all of them are written out.
+fn fixed(mut tree: &Value) -> Option<Vec<&str>> {
+    let mut names = Vec::new();
+    loop {
+        if let Some(link) = tree.get("RefDot") {
+            names.push(member(link, "field").get(1)?.as_str()?);
+            tree = member(link, "refr");
+        } else if let Some(link) = tree.get("RefBrack") {
+            names.push(link.pointer("/index/String/value")?.as_str()?);
+            tree = member(link, "refr");
+        } else {
+            names.push(tree.pointer("/Var/value")?.as_str()?);
+            names.reverse();
+            return Some(names);
+        }
+    }
+}
 
 /// The names that a function takes.
 fn parameters(tree: &Value, at: u32, found: &mut Found) {

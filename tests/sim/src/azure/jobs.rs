@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::operations::{Begin, Finish, Style};
-use super::reply::{Answer, filtered, list, page};
+use super::reply::{Answer, filtered, list, page, terms};
 use super::request::ArmRequest;
 use crate::clock::written;
 use crate::digest::fresh_uuid;
@@ -248,6 +248,7 @@ pub(crate) fn route(
     match (ask.method.as_str(), rest) {
         ("GET", []) => {
             let jobs = filtered(ask, of_vault(world, home, vault), &FILTERS);
+            let jobs = within(ask, jobs);
             page(world, ask, jobs, PAGE)
         }
         ("GET", [name]) => {
@@ -259,6 +260,31 @@ pub(crate) fn route(
         ("POST", [name, "cancel"]) => cancel(world, ask, vault, name),
         (method, _) => Answer::method_not_allowed(method),
     }
+}
+
+/// Jobs that began in the range that a filter asks for: Azure's own way to say one is `eq` of two
+/// times of twelve hours.
+fn within(ask: &ArmRequest, jobs: Vec<Value>) -> Vec<Value> {
+    let terms = terms(&ask.parameter("$filter").unwrap_or_default());
+    let bound = |name: &str| {
+        let term = terms
+            .iter()
+            .find(|(own, _)| own.eq_ignore_ascii_case(name))?;
+        let civil = jiff::civil::DateTime::strptime("%Y-%m-%d %I:%M:%S %p", &term.1).ok()?;
+        Some(civil.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    };
+    let (from, to) = (bound("startTime"), bound("endTime"));
+    let began = |job: &Value| {
+        text(job, "/properties/startTime")?
+            .parse::<Timestamp>()
+            .ok()
+    };
+    let inside = |job: &Value| {
+        let at = began(job);
+        from.is_none_or(|from| at.is_none_or(|at| at >= from))
+            && to.is_none_or(|to| at.is_none_or(|at| at <= to))
+    };
+    jobs.into_iter().filter(inside).collect()
 }
 
 fn cancel(world: &mut World, ask: &ArmRequest, vault: &str, name: &str) -> Answer {

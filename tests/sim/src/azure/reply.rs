@@ -181,7 +181,7 @@ pub(crate) fn filtered(ask: &ArmRequest, values: Vec<Value>, known: &[(&str, &st
     let Some(filter) = ask.parameter("$filter") else {
         return values;
     };
-    let wanted: Vec<(String, String)> = filter.split(" and ").filter_map(term).collect();
+    let wanted = terms(&filter);
     let holds = |value: &Value| {
         wanted.iter().all(|(name, wanted)| {
             let row = known
@@ -193,6 +193,11 @@ pub(crate) fn filtered(ask: &ArmRequest, values: Vec<Value>, known: &[(&str, &st
         })
     };
     values.into_iter().filter(holds).collect()
+}
+
+/// The terms of a filter: names and the values that they are to have.
+pub(crate) fn terms(filter: &str) -> Vec<(String, String)> {
+    filter.split(" and ").filter_map(term).collect()
 }
 
 fn term(term: &str) -> Option<(String, String)> {
