@@ -12,7 +12,7 @@ import urllib.parse
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "clients"))
 
-from world import REPOSITORY, World, program  # noqa: E402
+from world import REPOSITORY, UNLIMITED, World, program  # noqa: E402
 
 PROD = "22222222-2222-2222-2222-222222222222"
 VAULT = f"/subscriptions/{PROD}/resourceGroups/rg1/providers/Microsoft.RecoveryServices/vaults/v1"
@@ -68,7 +68,7 @@ class Stage:
             path = self.policies / "vaultgate/settings/data.json"
             path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **settings}), encoding="utf-8")
         console = (REPOSITORY / "tests/data/console.toml").read_text(encoding="utf-8")
-        self.world = World.start(policies=self.policies, time_scale=time_scale, extra=console)
+        self.world = World.start(policies=self.policies, time_scale=time_scale, extra=UNLIMITED + console)
         self.text = DEFINITION.format(url=self.world.url, items=items, parallel=parallel)
         (self.folder / "flows").mkdir()
         self.file = self.folder / "flows/nightly.yaml"

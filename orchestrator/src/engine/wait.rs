@@ -17,8 +17,8 @@ use crate::verdict::Verdict;
 const HIDDEN: SignedDuration = SignedDuration::from_mins(10);
 /// A job that was there already began at most so long before.
 const BEFORE: SignedDuration = SignedDuration::from_hours(24);
-/// Clocks differ by less.
-const SKEW: SignedDuration = SignedDuration::from_mins(10);
+/// Clocks differ by less: the gateway sends no change where they do not.
+const SKEW: SignedDuration = SignedDuration::from_mins(2);
 
 impl Turn<'_> {
     /// Looks at the jobs, and at the recovery points of what is done, of each vault that has
