@@ -8,16 +8,20 @@ mod look;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
+use tokio::sync::watch;
 use uuid::Uuid;
+use vaultgate_notify::{Backoff, Connections, Courier, Outbox};
 
+use crate::alerts::Alerts;
 use crate::config::Config;
 use crate::engine::{Clock, Engine, Running, new_run};
-use crate::flow::Flow;
+use crate::flow::{Flow, Kind, Pattern};
 use crate::gateway::Gateway;
 use crate::journal::{Journal, JournalError};
 use crate::occurrence;
@@ -26,6 +30,8 @@ use crate::token::Tokens;
 
 /// Something is not as it has to be.
 const FAILED: u8 = 1;
+/// How often a run of another process is looked at.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// Scheduled backup flows, which reach Azure only through the gateway.
 #[derive(Parser)]
@@ -248,8 +254,49 @@ async fn journal(place: &Place) -> anyhow::Result<Journal> {
     Ok(Journal::open(&config.journal).await?)
 }
 
+/// Who carries notices, and when they are to stop.
+struct Carrying {
+    stop: watch::Sender<bool>,
+    courier: tokio::task::JoinHandle<()>,
+}
+
+impl Carrying {
+    async fn end(self) {
+        let _ = self.stop.send(true);
+        let _ = self.courier.await;
+    }
+}
+
+/// The alerts of a configuration with channels, and who carries them.
+fn alerts(config: &Config) -> anyhow::Result<Option<(Alerts, Carrying)>> {
+    if config.channels.is_empty() {
+        return Ok(None);
+    }
+    let outbox = Outbox::open(&config.outbox)?;
+    let connections = Connections {
+        extra_ca: config.ca.clone(),
+        ..Connections::default()
+    };
+    let clock = Arc::new(Timestamp::now);
+    let channels = config.ready_channels()?;
+    let courier = Courier::new(
+        outbox.clone(),
+        channels,
+        &connections,
+        Backoff::default(),
+        clock,
+    )?;
+    let (stop, stopped) = watch::channel(false);
+    let courier = tokio::spawn(courier.run(stopped));
+    Ok(Some((Alerts::new(outbox), Carrying { stop, courier })))
+}
+
 /// An engine for all flows of a configuration.
-fn engine(config: &Config, journal: Arc<Journal>) -> anyhow::Result<Engine> {
+fn engine(
+    config: &Config,
+    journal: Arc<Journal>,
+    alerts: Option<Alerts>,
+) -> anyhow::Result<Engine> {
     let http = config.http()?;
     let mut running = Vec::new();
     for flow in config.flows()? {
@@ -262,20 +309,25 @@ fn engine(config: &Config, journal: Arc<Journal>) -> anyhow::Result<Engine> {
         running.push(Running { flow, gateway });
     }
     let clock: Clock = Arc::new(Timestamp::now);
-    Ok(Engine::new(journal, running, clock))
+    Ok(Engine::new(journal, running, alerts, clock))
 }
 
 async fn serve(place: &Place) -> anyhow::Result<u8> {
     let config = Config::read(&place.config)?;
     let journal = Arc::new(Journal::open(&config.journal).await?);
     let _claim = journal.claim()?;
-    let engine = engine(&config, Arc::clone(&journal))?;
+    let (alerts, carrying) = alerts(&config)?.unzip();
+    let engine = engine(&config, Arc::clone(&journal), alerts)?;
     say(&format!(
         "ready journal={} gateway={}",
         config.journal.display(),
         config.gateway
     ));
-    engine.serve(ended()).await?;
+    let served = engine.serve(ended()).await;
+    if let Some(carrying) = carrying {
+        carrying.end().await;
+    }
+    served?;
     Ok(0)
 }
 
@@ -320,15 +372,22 @@ async fn start(place: &Place, flow: &str, region: &str, wait: bool) -> anyhow::R
     if !wait {
         return Ok(0);
     }
-    // Who serves the flows runs this one too; where nobody does, this process does.
-    let ended = match journal.claim() {
-        Ok(_claim) => {
-            engine(&config, Arc::clone(&journal))?
-                .until_ended(run.id)
-                .await?
+    // Who serves the flows runs this one too; where nobody does, or does any more, this process does.
+    let ended = loop {
+        match journal.claim() {
+            Ok(_claim) => {
+                let engine = engine(&config, Arc::clone(&journal), None)?;
+                break engine.until_ended(&run).await?;
+            }
+            Err(JournalError::Taken { .. }) => {
+                let found = journal.find_run(run.id).await?;
+                if found.as_ref().is_none_or(|run| run.ended.is_some()) {
+                    break found;
+                }
+                tokio::time::sleep(AGAIN).await;
+            }
+            Err(error) => return Err(error.into()),
         }
-        Err(JournalError::Taken { .. }) => look::until_ended(&journal, run.id).await?,
-        Err(error) => return Err(error.into()),
     };
     let ended = ended.context("the run is gone")?;
     look::told(&journal, &ended).await?;
@@ -376,18 +435,29 @@ fn policy_data(files: &[PathBuf], bundle: &Path) -> anyhow::Result<u8> {
 /// and with which operations.
 fn definition(flow: &Flow) -> serde_json::Value {
     let mut resources: Vec<String> = Vec::new();
-    let (mut items, mut exclude) = (Vec::new(), Vec::new());
+    let mut targets = Vec::new();
     for target in flow.regions.iter().flat_map(|region| &region.targets) {
         let vault = target.id();
-        items.extend(target.items.iter().map(|one| one.ids(&vault)));
-        exclude.extend(target.exclude.iter().map(|one| one.ids(&vault)));
+        let ids = |patterns: &[Pattern]| {
+            patterns
+                .iter()
+                .map(|one| one.ids(&vault))
+                .collect::<Vec<_>>()
+        };
+        // A share is known by a name that only Azure has: leaving one out would leave out all.
+        let out: Vec<Pattern> = target
+            .exclude
+            .iter()
+            .filter(|one| one.kind != Kind::Share)
+            .cloned()
+            .collect();
+        targets.push(json!({"items": ids(&target.items), "exclude": ids(&out)}));
         resources.push(vault);
     }
     resources.sort();
     resources.dedup();
     json!({
-        "digest": flow.digest, "owner": flow.owner, "resources": resources,
-        "items": items, "exclude": exclude,
+        "digest": flow.digest, "owner": flow.owner, "resources": resources, "targets": targets,
         "operations": ["Microsoft.RecoveryServices/vaults/backupFabrics/protectionContainers/protectedItems/backup/action"],
     })
 }

@@ -28,6 +28,26 @@ pub struct Config {
     pub ca: Option<Vec<u8>>,
     /// Where the tokens of each identity come from.
     pub identities: BTreeMap<String, Source>,
+    /// Where notices wait for their channels.
+    pub outbox: PathBuf,
+    /// The channels that can be told.
+    pub channels: BTreeMap<String, Channel>,
+}
+
+/// A channel that can be told; its address and secret are in files.
+#[derive(Clone, Debug)]
+pub struct Channel {
+    kind: ChannelKind,
+    url_file: PathBuf,
+    secret_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ChannelKind {
+    Webhook,
+    Teams,
+    Slack,
 }
 
 /// Why a configuration is not taken.
@@ -60,6 +80,18 @@ struct Written {
     gateway: WrittenGateway,
     #[serde(default, rename = "identity")]
     identities: Vec<WrittenIdentity>,
+    outbox: Option<PathBuf>,
+    #[serde(default, rename = "notify")]
+    channels: Vec<WrittenChannel>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenChannel {
+    name: String,
+    kind: ChannelKind,
+    url_file: PathBuf,
+    secret_file: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -124,6 +156,26 @@ impl Config {
                 return Err(form(&format!("the identity `{name}` stands there twice")));
             }
         }
+        let mut channels = BTreeMap::new();
+        for channel in written.channels {
+            let own = Channel {
+                kind: channel.kind,
+                url_file: beside.join(channel.url_file),
+                secret_file: channel.secret_file.map(|file| beside.join(file)),
+            };
+            if own.kind == ChannelKind::Webhook && own.secret_file.is_none() {
+                return Err(form(&format!(
+                    "the channel `{}` needs `secret_file`",
+                    channel.name
+                )));
+            }
+            if channels.insert(channel.name.clone(), own).is_some() {
+                return Err(form(&format!(
+                    "the channel `{}` stands there twice",
+                    channel.name
+                )));
+            }
+        }
         let ca = written.gateway.ca.map(|file| beside.join(file));
         let ca =
             ca.map(|file| std::fs::read(&file).map_err(|error| ConfigError::File { file, error }));
@@ -133,7 +185,32 @@ impl Config {
             gateway,
             ca: ca.transpose()?,
             identities,
+            outbox: beside.join(written.outbox.unwrap_or_else(|| PathBuf::from("outbox"))),
+            channels,
         })
+    }
+
+    /// The channels, ready to be told.
+    ///
+    /// # Errors
+    ///
+    /// Where a file cannot be read, or an address not be posted to.
+    pub fn ready_channels(&self) -> Result<Vec<vaultgate_notify::Channel>, ConfigError> {
+        let secret = |file: &Path| read(file).map(|text| SecretString::from(text.trim()));
+        let each = self.channels.iter().map(|(name, channel)| {
+            let url = secret(&channel.url_file)?;
+            let made = match (channel.kind, &channel.secret_file) {
+                (ChannelKind::Webhook, Some(file)) => {
+                    vaultgate_notify::Channel::webhook(name, &url, &secret(file)?)
+                }
+                (ChannelKind::Teams, _) => vaultgate_notify::Channel::teams(name, &url),
+                (ChannelKind::Slack | ChannelKind::Webhook, _) => {
+                    vaultgate_notify::Channel::slack(name, &url)
+                }
+            };
+            made.map_err(|error| form(&error.to_string()))
+        });
+        each.collect()
     }
 
     /// A client for the addresses of this configuration, and for no others.
@@ -212,6 +289,14 @@ impl Config {
                 flow.identity
             )));
         }
+        for notify in &flow.notify {
+            if !self.channels.contains_key(&notify.channel) {
+                return Err(form(&format!(
+                    "{shown}: there is no channel `{}` in the configuration",
+                    notify.channel
+                )));
+            }
+        }
         Ok(flow)
     }
 }
@@ -273,15 +358,16 @@ impl WrittenIdentity {
     }
 }
 
+/// Azure Resource Manager's own application: another name of its audience.
+const RESOURCE_MANAGER: &str = "797f4846-ba00-4fd7-ba43-dac1f8f63013";
+
 /// What a token is asked for: never Azure.
 fn audience(text: String) -> Result<String, ConfigError> {
     let host = text.split("://").nth(1).unwrap_or(&text);
-    let host = host
-        .split('/')
-        .next()
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    match is_azure(&host) {
+    let host = host.split(['/', ':']).next().unwrap_or_default();
+    let host = host.to_ascii_lowercase();
+    let manager = text.to_ascii_lowercase().contains(RESOURCE_MANAGER);
+    match is_azure(&host) || manager {
         true => Err(form(&format!(
             "`{text}` is Azure's audience: ask for the gateway's"
         ))),
@@ -363,6 +449,16 @@ secret_file = "secret"
             (
                 "api://vaultgate/.default",
                 "https://vault.azure.net/.default",
+                "ask for the gateway's",
+            ),
+            (
+                "api://vaultgate/.default",
+                "https://management.azure.com:443/.default",
+                "ask for the gateway's",
+            ),
+            (
+                "api://vaultgate/.default",
+                "797F4846-ba00-4fd7-ba43-dac1f8f63013/.default",
                 "ask for the gateway's",
             ),
             ("secret_file = \"secret\"", "", "needs `secret_file`"),

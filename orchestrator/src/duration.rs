@@ -60,11 +60,6 @@ impl Length {
     pub const fn signed(self) -> SignedDuration {
         SignedDuration::from_secs(self.0)
     }
-
-    /// The same for timers.
-    pub fn unsigned(self) -> std::time::Duration {
-        std::time::Duration::from_secs(self.0.unsigned_abs())
-    }
 }
 
 impl fmt::Display for Length {

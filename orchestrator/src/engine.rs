@@ -17,15 +17,19 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use crate::alerts::Alerts;
+use crate::duration::Length;
 use crate::flow::{Flow, Region, Window};
 use crate::gateway::Gateway;
 use crate::journal::{Item, Journal, JournalError, Run};
 use crate::occurrence;
-use crate::schedule::Overlap;
+use crate::schedule::{Catchup, Overlap};
 use crate::state::{State, Step, outcome};
 
-/// The longest time between two turns: what people ask for is taken up by then.
+/// The longest time between two turns of a region: what people ask for is taken up by then.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
+/// How often it is looked whom to tell.
+const ALERTS_EVERY: Duration = Duration::from_secs(2);
 
 /// What tells the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -34,6 +38,7 @@ pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 pub struct Engine {
     journal: Arc<Journal>,
     flows: Vec<Running>,
+    alerts: Option<Alerts>,
     clock: Clock,
 }
 
@@ -50,149 +55,196 @@ struct Turn<'e> {
     journal: &'e Journal,
     gateway: &'e Gateway,
     region: &'e Region,
-    now: Timestamp,
+    clock: &'e Clock,
 }
 
 impl Engine {
     /// An engine for these flows.
-    pub fn new(journal: Arc<Journal>, flows: Vec<Running>, clock: Clock) -> Engine {
+    pub fn new(
+        journal: Arc<Journal>,
+        flows: Vec<Running>,
+        alerts: Option<Alerts>,
+        clock: Clock,
+    ) -> Engine {
         Engine {
             journal,
             flows,
+            alerts,
             clock,
         }
     }
 
     /// Runs until `stop` ends. What is under way at Azure goes on, and is taken up at the next
-    /// start.
+    /// start: to end half-way through a turn is to end as in a crash.
     ///
     /// # Errors
     ///
     /// Where the journal cannot be used: without it nothing is done.
     pub async fn serve(&self, stop: impl Future<Output = ()>) -> Result<(), JournalError> {
-        let mut stop = std::pin::pin!(stop);
-        loop {
-            let next = self.turn().await?;
-            let now = (self.clock)();
-            let sleep = next.map_or(LONGEST_SLEEP, |at| {
-                at.duration_since(now).try_into().unwrap_or_default()
-            });
-            tokio::select! {
-                () = &mut stop => return Ok(()),
-                () = tokio::time::sleep(sleep.min(LONGEST_SLEEP)) => {}
+        self.orphans().await?;
+        // Each region on its own: none waits for another.
+        let regions = self.flows.iter().flat_map(|running| {
+            let regions = running.flow.regions.iter();
+            regions.map(move |region| self.region(running, region))
+        });
+        let regions = futures_util::future::try_join_all(regions);
+        tokio::select! {
+            biased;
+            () = stop => Ok(()),
+            failed = self.tell() => failed,
+            // Without a region there is nothing to end for.
+            ended = regions, if self.flows.iter().any(|running| !running.flow.regions.is_empty()) => {
+                ended.map(drop)
             }
         }
     }
 
-    /// Runs until a run has ended; its end.
+    /// One region, for ever.
+    async fn region(&self, running: &Running, region: &Region) -> Result<(), JournalError> {
+        loop {
+            self.plan(&running.flow, region).await?;
+            let next = self.turn(running, region).await?;
+            self.sleep(next).await;
+        }
+    }
+
+    /// Tells whoever is to know, for ever.
+    async fn tell(&self) -> Result<(), JournalError> {
+        let Some(alerts) = &self.alerts else {
+            return std::future::pending().await;
+        };
+        loop {
+            for running in &self.flows {
+                alerts
+                    .look(&self.journal, &running.flow, self.now())
+                    .await?;
+            }
+            tokio::time::sleep(ALERTS_EVERY).await;
+        }
+    }
+
+    /// Runs a region until one of its runs has ended; its end. Nothing else is planned or run.
     ///
     /// # Errors
     ///
     /// Where the journal cannot be used.
-    pub async fn until_ended(&self, run: Uuid) -> Result<Option<Run>, JournalError> {
+    pub async fn until_ended(&self, run: &Run) -> Result<Option<Run>, JournalError> {
+        let of_flow = |running: &&Running| running.flow.name == run.flow;
+        let Some(running) = self.flows.iter().find(of_flow) else {
+            return Ok(None);
+        };
+        let mut regions = running.flow.regions.iter();
+        let Some(region) = regions.find(|region| region.name == run.region) else {
+            return Ok(None);
+        };
         loop {
-            let next = self.turn().await?;
-            let found = self.journal.find_run(run).await?;
+            let next = self.turn(running, region).await?;
+            let found = self.journal.find_run(run.id).await?;
             if found.as_ref().is_none_or(|run| run.ended.is_some()) {
                 return Ok(found);
             }
-            let now = (self.clock)();
-            let sleep = next.map_or(LONGEST_SLEEP, |at| {
-                at.duration_since(now).try_into().unwrap_or_default()
-            });
-            tokio::time::sleep(sleep.min(LONGEST_SLEEP)).await;
+            self.sleep(next).await;
         }
     }
 
-    /// Does everything that is due now; when something is due next.
-    ///
-    /// # Errors
-    ///
-    /// Where the journal cannot be used.
-    pub async fn turn(&self) -> Result<Option<Timestamp>, JournalError> {
-        let mut next: Option<Timestamp> = None;
-        for running in &self.flows {
-            for region in &running.flow.regions {
-                self.plan(&running.flow, region).await?;
-            }
-        }
-        let open = self.journal.open_runs().await?;
-        let mut turns = Vec::new();
-        for run in open {
-            let flow = self
-                .flows
-                .iter()
-                .find(|running| running.flow.name == run.flow);
-            let region = flow.and_then(|running| {
-                running
-                    .flow
-                    .regions
-                    .iter()
-                    .find(|region| region.name == run.region)
+    async fn sleep(&self, next: Option<Timestamp>) {
+        let left = next.map(|at| at.duration_since(self.now()));
+        let left = left.map_or(LONGEST_SLEEP, |left| left.try_into().unwrap_or_default());
+        // Not at once again: the clock may stand still.
+        let least = Duration::from_millis(10);
+        tokio::time::sleep(left.clamp(least, LONGEST_SLEEP)).await;
+    }
+
+    fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// Ends runs of flows and regions that are no longer defined here.
+    async fn orphans(&self) -> Result<(), JournalError> {
+        for run in self.journal.open_runs().await? {
+            let of_flow = |running: &&Running| running.flow.name == run.flow;
+            let flow = self.flows.iter().find(of_flow);
+            let known = flow.is_some_and(|running| {
+                let mut regions = running.flow.regions.iter();
+                regions.any(|region| region.name == run.region)
             });
-            match flow.zip(region) {
-                Some((running, region)) => turns.push(self.advance(running, region, run)),
-                None => {
-                    let reason = "the flow, or this region of it, is no longer defined here";
-                    self.end(run, State::Cancelled, reason).await?;
-                }
+            if !known {
+                let reason = "the flow, or this region of it, is no longer defined here";
+                cancel(&self.journal, run, reason, self.now()).await?;
             }
         }
-        // Regions wait for nobody but themselves.
-        for due in join_all(turns).await {
-            next = earliest(next, due?);
+        Ok(())
+    }
+
+    /// Does everything that is due in a region; when something is due next.
+    async fn turn(
+        &self,
+        running: &Running,
+        region: &Region,
+    ) -> Result<Option<Timestamp>, JournalError> {
+        let mut next = None;
+        for run in self.open(&running.flow, region).await? {
+            next = earliest(next, self.advance(running, region, run).await?);
         }
         Ok(next)
     }
 
+    /// The runs of a region that have not ended: those that began first.
+    async fn open(&self, flow: &Flow, region: &Region) -> Result<Vec<Run>, JournalError> {
+        let mut open = self.journal.open_runs().await?;
+        open.retain(|run| run.flow == flow.name && run.region == region.name);
+        open.sort_by_key(rank);
+        Ok(open)
+    }
+
     /// Makes runs of what was due since the schedule was looked at last.
     async fn plan(&self, flow: &Flow, region: &Region) -> Result<(), JournalError> {
-        let now = (self.clock)();
+        let now = self.now();
         let schedule = format!("{} {}", region.schedule.cron(), region.schedule.zone());
         let cursor = self
             .journal
             .cursor(&flow.name, &region.name, &schedule, now)
             .await?;
-        let due = region
-            .schedule
-            .due(cursor.looked_until, now, region.deadline.start_within);
+        let within = region.deadline.start_within;
+        let due = region.schedule.due(cursor.looked_until, now, within);
         if due.run.is_empty() && due.missed.is_empty() {
             return Ok(());
         }
-        let open = self.journal.open_runs().await?;
-        let mut blocker = open
-            .iter()
-            .find(|run| run.flow == flow.name && run.region == region.name)
-            .map(|run| run.id);
+        let open = self.open(flow, region).await?;
         let mut runs = Vec::new();
         for at in due.missed {
             let reason = "nobody ran it in time";
             runs.push(new_run(flow, region, at, State::Missed, reason, Some(now)));
         }
         for at in due.run {
-            let run = match (cursor.paused, blocker, region.schedule.overlap) {
-                (true, ..) => new_run(
-                    flow,
-                    region,
-                    at,
-                    State::Skipped,
-                    "the region is paused",
-                    Some(now),
-                ),
+            let other = open.iter().find(|run| !run.cancel).map(|run| run.id);
+            let skipped =
+                |reason: &str| new_run(flow, region, at, State::Skipped, reason, Some(now));
+            let run = match (cursor.paused, other, region.schedule.overlap) {
+                (true, ..) => skipped("the region is paused"),
                 (false, Some(other), Overlap::Skip) => {
-                    let reason = format!("run {other} of this region goes on");
-                    new_run(flow, region, at, State::Skipped, &reason, Some(now))
+                    skipped(&format!("run {other} of this region goes on"))
                 }
-                (false, Some(other), Overlap::CancelOther) => {
-                    self.journal.cancel(other).await?;
+                (false, Some(_), Overlap::CancelOther) => {
+                    for other in &open {
+                        self.journal.cancel(other.id).await?;
+                    }
                     new_run(flow, region, at, State::Scheduled, "", None)
                 }
                 (false, ..) => new_run(flow, region, at, State::Scheduled, "", None),
             };
-            if run.ended.is_none() {
-                blocker = Some(run.id);
-            }
             runs.push(run);
+        }
+        // Of several that are caught up at once each ends the one before it.
+        if region.schedule.overlap == Overlap::CancelOther {
+            let mut due: Vec<&mut Run> =
+                runs.iter_mut().filter(|run| run.ended.is_none()).collect();
+            due.pop();
+            for run in due {
+                let reason = "a later run of this region was due as well";
+                (run.state, run.reason, run.ended) =
+                    (State::Cancelled, reason.to_owned(), Some(now));
+            }
         }
         runs.sort_by_key(|run| run.due);
         self.journal
@@ -207,94 +259,148 @@ impl Engine {
         region: &Region,
         mut run: Run,
     ) -> Result<Option<Timestamp>, JournalError> {
-        let now = (self.clock)();
+        let now = self.now();
+        if run.cancel {
+            cancel(&self.journal, run, "somebody cancelled it", now).await?;
+            return Ok(None);
+        }
+        let waits_until = run.due_at.into_iter().chain([run.due]).max();
+        if let Some(at) = waits_until.filter(|at| *at > now) {
+            return Ok(Some(at));
+        }
         let turn = Turn {
             journal: &self.journal,
             gateway: &running.gateway,
             region,
-            now,
+            clock: &self.clock,
         };
-        if run.cancel {
-            return turn.cancel(run).await;
+        if run.resolved {
+            return match run.digest == running.flow.digest {
+                true => turn.items(run).await,
+                false => turn.redefined(run).await,
+            };
         }
-        if run.due > now {
-            return Ok(Some(run.due));
-        }
-        if let Some(at) = run.due_at.filter(|at| *at > now) {
-            return Ok(Some(at));
-        }
-        let late = now.duration_since(run.due) > region.deadline.start_within.signed();
-        if !run.resolved {
-            // A definition that was changed since is another one: what was reviewed then is gone.
-            if late && run.started.is_none() && run.state == State::AwaitingMaintenance {
-                let reason = format!(
-                    "nothing was started within {}: a maintenance window",
-                    region.deadline.start_within
-                );
-                self.end(run, State::Missed, &reason).await?;
-                return Ok(None);
-            }
-            if let Some(other) = self.blocked(&run, region).await? {
-                if late {
-                    let reason = format!(
-                        "run {other} of this region went on for {}",
-                        region.deadline.start_within
-                    );
-                    self.end(run, State::Missed, &reason).await?;
-                    return Ok(None);
+        if run.started.is_none() {
+            if let Some((state, reason)) = self.held(&running.flow, region, &run).await? {
+                if now.duration_since(run.due) > patience(region).signed() {
+                    let reason = format!("it was not begun within {}: {reason}", patience(region));
+                    return turn.end(run, State::Missed, &reason).await;
                 }
-                return turn
-                    .hold(
-                        run,
-                        State::AwaitingConcurrencySlot,
-                        &format!("run {other} of this region goes on"),
-                    )
-                    .await;
+                return turn.hold(run, state, &reason).await;
             }
-            if region
-                .maintenance
-                .iter()
-                .any(|window| is_open(window, region, now))
-            {
-                return turn
-                    .hold(
-                        run,
-                        State::AwaitingMaintenance,
-                        "nothing is started in this maintenance window",
-                    )
-                    .await;
+            if now.duration_since(run.due) > patience(region).signed() {
+                return turn.end(run, State::Missed, "nobody ran it in time").await;
             }
-            if run.started.is_none() {
-                run.started = Some(now);
-                run.state = State::Running;
-                run.reason = String::new();
-                self.journal.write_run(&run, now).await?;
-            }
-            return turn.resolve(run).await;
+            run.started = Some(now);
+            run.state = State::Running;
+            run.reason = String::new();
         }
-        turn.items(run).await
+        // Nothing was asked for yet: it runs what is defined now.
+        run.digest.clone_from(&running.flow.digest);
+        self.journal.write_run(&run, now).await?;
+        turn.resolve(run).await
     }
 
-    /// Another run of the region that goes on and is older.
-    async fn blocked(&self, run: &Run, region: &Region) -> Result<Option<Uuid>, JournalError> {
-        let open = self.journal.open_runs().await?;
-        let mut others = open
-            .iter()
-            .filter(|other| other.flow == run.flow && other.region == region.name);
-        let other = others.find(|other| (other.due, other.id) < (run.due, run.id) && !other.cancel);
-        Ok(other.map(|other| other.id))
+    /// What keeps a run from beginning.
+    async fn held(
+        &self,
+        flow: &Flow,
+        region: &Region,
+        run: &Run,
+    ) -> Result<Option<(State, String)>, JournalError> {
+        let open = self.open(flow, region).await?;
+        let other = open.iter().find(|other| rank(other) < rank(run));
+        if let Some(other) = other {
+            let reason = format!("run {} of this region goes on", other.id);
+            return Ok(Some((State::AwaitingConcurrencySlot, reason)));
+        }
+        let now = self.now();
+        let mut windows = region.maintenance.iter();
+        let closed = windows.any(|window| is_open(window, region, now));
+        let reason = "nothing is started in this maintenance window".to_owned();
+        Ok(closed.then_some((State::AwaitingMaintenance, reason)))
     }
+}
 
-    async fn end(&self, mut run: Run, state: State, reason: &str) -> Result<(), JournalError> {
-        let now = (self.clock)();
-        run.state = state;
-        run.reason = reason.to_owned();
-        run.ended = Some(now);
-        self.journal.write_run(&run, now).await
+/// Which run of a region goes first: those that began, then those that were due first.
+fn rank(run: &Run) -> (bool, Timestamp, Uuid) {
+    (run.started.is_none(), run.due, run.id)
+}
+
+/// How long a run may be kept from beginning. What is caught up has its window.
+fn patience(region: &Region) -> Length {
+    let within = region.deadline.start_within;
+    match region.schedule.catchup {
+        Catchup::None => within,
+        Catchup::Last | Catchup::All => within.max(region.schedule.catchup_window),
+    }
+}
+
+/// Ends a run and its items. Jobs at Azure go on: what is half-way into the vault is better whole.
+async fn cancel(
+    journal: &Journal,
+    mut run: Run,
+    why: &str,
+    now: Timestamp,
+) -> Result<(), JournalError> {
+    for mut item in journal.items(run.id).await? {
+        if item.step != Step::Ended {
+            let reason = format!("{why}{}", left(&item));
+            item.end(State::Cancelled, &reason);
+            journal.write_item(&item, Some(&reason), now).await?;
+        }
+    }
+    run.state = State::Cancelled;
+    run.reason = why.to_owned();
+    run.ended = Some(now);
+    journal.write_run(&run, now).await
+}
+
+/// What an item that is given up leaves at Azure.
+fn left(item: &Item) -> String {
+    match (&item.job, item.step) {
+        (Some(job), Step::Working) => format!("; job {job} goes on at Azure"),
+        (Some(job), Step::Checking) => format!("; job {job} is done, and was not looked at"),
+        (_, Step::Ready) => "; nothing was sent".to_owned(),
+        (_, Step::Asked) if !item.doubt => "; nothing was sent".to_owned(),
+        (_, Step::Sent) if !item.doubt => "; Azure took nothing".to_owned(),
+        _ => "; it may have reached Azure".to_owned(),
     }
 }
 
 impl Turn<'_> {
+    fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    async fn write(&self, item: &Item, message: Option<&str>) -> Result<(), JournalError> {
+        self.journal.write_item(item, message, self.now()).await
+    }
+
+    /// Ends an item.
+    async fn finish(
+        &self,
+        item: &mut Item,
+        state: State,
+        reason: &str,
+    ) -> Result<(), JournalError> {
+        item.end(state, reason);
+        self.write(item, Some(reason)).await
+    }
+
+    /// Ends a run.
+    async fn end(
+        &self,
+        mut run: Run,
+        state: State,
+        reason: &str,
+    ) -> Result<Option<Timestamp>, JournalError> {
+        let now = self.now();
+        (run.state, run.reason, run.ended) = (state, reason.to_owned(), Some(now));
+        self.journal.write_run(&run, now).await?;
+        Ok(None)
+    }
+
     /// A run that cannot go on just now, and why.
     async fn hold(
         &self,
@@ -305,31 +411,30 @@ impl Turn<'_> {
         if run.state != state || run.reason != reason {
             run.state = state;
             run.reason = reason.to_owned();
-            self.journal.write_run(&run, self.now).await?;
+            self.journal.write_run(&run, self.now()).await?;
         }
         Ok(None)
     }
 
-    /// Ends a run that somebody cancelled. Jobs at Azure go on: what is half-way into the vault
-    /// is better whole.
-    async fn cancel(&self, mut run: Run) -> Result<Option<Timestamp>, JournalError> {
+    /// A run whose definition was changed meanwhile: what was sent is followed, nothing more is.
+    async fn redefined(&self, run: Run) -> Result<Option<Timestamp>, JournalError> {
         for mut item in self.journal.items(run.id).await? {
-            if item.step != Step::Ended {
-                let reason = match item.step {
-                    Step::Ready | Step::Asked => "cancelled before it was sent",
-                    _ => "cancelled; its job at Azure goes on",
-                };
-                item.end(State::Cancelled, reason);
-                self.journal
-                    .write_item(&item, Some(reason), self.now)
-                    .await?;
+            match item.step {
+                Step::Ready | Step::Asked => {
+                    let reason = format!("the definition was changed{}", left(&item));
+                    self.finish(&mut item, State::Cancelled, &reason).await?;
+                }
+                Step::Sent if item.doubt => {
+                    self.seek(&mut item, "the definition was changed").await?;
+                }
+                Step::Sent => {
+                    let reason = format!("the definition was changed{}", left(&item));
+                    self.finish(&mut item, State::Cancelled, &reason).await?;
+                }
+                _ => {}
             }
         }
-        run.state = State::Cancelled;
-        run.reason = "somebody cancelled it".to_owned();
-        run.ended = Some(self.now);
-        self.journal.write_run(&run, self.now).await?;
-        Ok(None)
+        self.items(run).await
     }
 
     /// One turn of the items of a run.
@@ -344,11 +449,7 @@ impl Turn<'_> {
             .collect();
         if open.is_empty() {
             let states: Vec<State> = items.iter().map(|item| item.state).collect();
-            run.state = outcome(&states);
-            run.reason = tally(&items);
-            run.ended = Some(self.now);
-            self.journal.write_run(&run, self.now).await?;
-            return Ok(None);
+            return self.end(run, outcome(&states), &tally(&items)).await;
         }
         let waits = open.iter().all(|item| item.step == Step::Asked);
         let (state, reason) = match waits {
@@ -361,7 +462,7 @@ impl Turn<'_> {
         if run.state != state || run.reason != reason {
             run.state = state;
             run.reason = reason;
-            self.journal.write_run(&run, self.now).await?;
+            self.journal.write_run(&run, self.now()).await?;
         }
         Ok(open.iter().filter_map(|item| item.due_at).min())
     }
@@ -369,23 +470,22 @@ impl Turn<'_> {
     /// Ends what takes too long. A job at Azure goes on, and is told.
     async fn deadline(&self, run: &Run, items: &mut [Item]) -> Result<(), JournalError> {
         let within = self.region.deadline.finish_within;
-        let passed = self.now.duration_since(run.due);
+        let now = self.now();
+        let passed = now.duration_since(run.due);
         for item in items.iter_mut().filter(|item| item.step != Step::Ended) {
             let waited = match self.region.deadline.counts_approvals {
                 true => SignedDuration::ZERO,
-                false => item.waited_until(self.now),
+                false => item.waited_until(now),
             };
             if passed.saturating_sub(waited) <= within.signed() {
                 continue;
             }
-            let reason = match &item.job {
-                Some(job) => format!("not done within {within}; job {job} goes on at Azure"),
-                None => format!("not done within {within}"),
+            let was = match item.reason.is_empty() {
+                true => String::new(),
+                false => format!(" ({})", item.reason),
             };
-            item.end(State::TimedOut, &reason);
-            self.journal
-                .write_item(item, Some(&reason), self.now)
-                .await?;
+            let reason = format!("not done within {within}{was}{}", left(item));
+            self.finish(item, State::TimedOut, &reason).await?;
         }
         Ok(())
     }

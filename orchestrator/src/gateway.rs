@@ -58,14 +58,16 @@ pub struct Job {
     pub id: String,
     /// `InProgress`, `Completed`, …
     pub status: String,
-    /// `Backup`, …
-    pub operation: String,
+    /// The container of what it works on, where Azure tells it.
+    pub container: String,
     /// What it works on.
     pub friendly: String,
     /// The client request id of the request that began it, which is the decision's.
     pub activity: String,
     /// When it began.
     pub started: Option<Timestamp>,
+    /// When it ended.
+    pub ended: Option<Timestamp>,
     /// Why it failed.
     pub error: Option<String>,
 }
@@ -77,6 +79,22 @@ pub struct Sent {
     pub verdict: Verdict,
     /// The decision that let it through, or refused it.
     pub decision: Option<String>,
+    /// Whether it says that nothing was done.
+    pub nothing_done: bool,
+    /// Whether it is the answer to an earlier request under the same key.
+    pub replayed: bool,
+}
+
+impl Sent {
+    /// An answer of which no more is known.
+    pub fn of(verdict: Verdict) -> Sent {
+        Sent {
+            verdict,
+            decision: None,
+            nothing_done: false,
+            replayed: false,
+        }
+    }
 }
 
 /// How an approval stands.
@@ -160,7 +178,7 @@ impl Gateway {
     pub async fn newest_point(
         &self,
         item: &str,
-        tier: Option<&str>,
+        tier: &str,
         run: &Run,
         now: Timestamp,
     ) -> Result<Option<Timestamp>, Trouble> {
@@ -171,10 +189,7 @@ impl Gateway {
                 now,
             )
             .await?;
-        let of_tier = |point: &&Value| match tier {
-            None => true,
-            Some(tier) => tiers(point).contains(&tier),
-        };
+        let of_tier = |point: &&Value| tiers(point).contains(&tier);
         let times = pages.iter().filter(of_tier);
         Ok(times
             .filter_map(|point| instant(point, "/properties/recoveryPointTime"))
@@ -331,12 +346,17 @@ impl Gateway {
                 other => Trouble::NotSent(other.to_string()),
             })?;
         let verdict = verdict::of(answer.status(), answer.headers(), answer.body());
-        let decision = decision(answer.headers());
+        let sent = Sent {
+            nothing_done: verdict::nothing_done(answer.status(), &verdict),
+            replayed: answer.headers().contains_key("x-vaultgate-replayed-of"),
+            decision: decision(answer.headers()),
+            verdict,
+        };
         let (parts, body) = answer.into_parts();
         if parts.status == StatusCode::SWITCHING_PROTOCOLS {
             return Err(garbage());
         }
-        Ok((Sent { verdict, decision }, body))
+        Ok((sent, body))
     }
 }
 
@@ -442,10 +462,11 @@ impl Job {
         Some(Job {
             id: text(value, "/name")?.to_owned(),
             status: property("status"),
-            operation: property("operation"),
+            container: property("containerName"),
             friendly: property("entityFriendlyName"),
             activity: property("activityId"),
             started: instant(value, "/properties/startTime"),
+            ended: instant(value, "/properties/endTime"),
             error,
         })
     }

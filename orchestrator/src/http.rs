@@ -37,6 +37,11 @@ pub enum HttpError {
     /// TLS cannot be configured.
     #[error("TLS cannot be configured: {0}")]
     Tls(#[from] rustls::Error),
+    /// An address is none that may be called.
+    #[error(
+        "`{0}` may not be called: write `https://`; plain HTTP is for this machine and its metadata service"
+    )]
+    Address(String),
 }
 
 /// Why there is no answer.
@@ -115,7 +120,10 @@ impl Http {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE)
             .build(connector);
-        let addresses = addresses.into_iter().filter_map(origin).collect();
+        let addresses = addresses
+            .into_iter()
+            .map(|address| origin(address).ok_or_else(|| HttpError::Address(address.to_owned())));
+        let addresses = addresses.collect::<Result<BTreeSet<String>, HttpError>>()?;
         Ok(Http {
             client,
             addresses: Arc::new(addresses),
@@ -162,10 +170,10 @@ impl Http {
 fn origin(address: &str) -> Option<String> {
     let uri: Uri = address.parse().ok()?;
     let host = uri.host()?.to_ascii_lowercase();
-    let local = matches!(
-        host.as_str(),
-        "127.0.0.1" | "localhost" | "[::1]" | "169.254.169.254"
-    );
+    let link_local = host
+        .parse::<std::net::Ipv4Addr>()
+        .is_ok_and(|address| address.is_link_local() || address.is_loopback());
+    let local = link_local || matches!(host.as_str(), "localhost" | "[::1]");
     let (scheme, usual) = match uri.scheme_str()? {
         "https" => ("https", 443),
         "http" if local => ("http", 80),

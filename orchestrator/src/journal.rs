@@ -24,6 +24,8 @@ const APPLICATION_ID: i64 = 0x5647_4F52;
 /// Version of the schema.
 const VERSION: i64 = 1;
 const BUSY: Duration = Duration::from_secs(10);
+/// How long a step waits for those before it.
+const WAIT: Duration = Duration::from_secs(600);
 
 /// Why the journal cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +128,14 @@ pub struct Item {
     pub due_at: Option<Timestamp>,
     /// When its backup was first sent.
     pub sent_at: Option<Timestamp>,
+    /// How long what is backed up is kept: as it was first asked for.
+    pub keep_until: Option<Timestamp>,
+    /// Whether it may have reached Azure without an answer that says so.
+    pub doubt: bool,
+    /// When Azure was last known to have it.
+    pub seen_at: Option<Timestamp>,
+    /// When its job began.
+    pub job_started: Option<Timestamp>,
     /// The decision that let it through.
     pub decision: Option<String>,
     /// The approval that it waits for.
@@ -153,6 +163,21 @@ pub struct Event {
     pub state: State,
     /// What happened, for people.
     pub message: String,
+}
+
+/// What a channel was told of a region.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// The end of the last run that it was told of, or was not to be.
+    pub until: Option<Timestamp>,
+    /// Since when it is asked about.
+    pub since: Timestamp,
+    /// Runs in a row that failed.
+    pub failures: i64,
+    /// Whether it knows that the region fails.
+    pub failing: bool,
+    /// When it was told of recovery points that are too old.
+    pub aged: Option<Timestamp>,
 }
 
 /// Where a region's schedule was looked at last.
@@ -184,6 +209,8 @@ impl Journal {
         };
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
+            // Whoever waits for it waits for a disk; nothing is better without it.
+            .acquire_timeout(WAIT)
             .idle_timeout(None)
             .max_lifetime(None)
             .before_acquire(|connection, _| {
@@ -423,8 +450,8 @@ impl Journal {
     ) -> Result<(), JournalError> {
         let mut change = self.begin().await?;
         for item in items {
-            let text = "INSERT INTO items (run, item, name, vault, key, step, state)
-                VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (run, item) DO NOTHING";
+            let text = "INSERT INTO items (run, item, name, vault, key, step, state, reason)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (run, item) DO NOTHING";
             let query = sqlx::query(text)
                 .bind(run.id.to_string())
                 .bind(item.item.clone())
@@ -432,7 +459,8 @@ impl Journal {
                 .bind(item.vault.clone())
                 .bind(item.key.to_string())
                 .bind(item.step.as_str())
-                .bind(item.state.as_str());
+                .bind(item.state.as_str())
+                .bind(item.reason.clone());
             self.run(query, &mut change).await?;
         }
         let query = sqlx::query("UPDATE runs SET resolved = 1, due_at = NULL WHERE id = $1")
@@ -459,7 +487,7 @@ impl Journal {
         let changed = self.text(&before, "state")? != run.state.as_str()
             || self.text(&before, "reason")? != run.reason;
         // What has ended stays as it ended.
-        let text = "UPDATE runs SET state = $2, reason = $3, started = $4, ended = $5, due_at = $6, attempts = $7 WHERE id = $1 AND ended IS NULL";
+        let text = "UPDATE runs SET state = $2, reason = $3, started = $4, ended = $5, due_at = $6, attempts = $7, digest = $8 WHERE id = $1 AND ended IS NULL";
         let query = sqlx::query(text)
             .bind(run.id.to_string())
             .bind(run.state.as_str())
@@ -467,7 +495,8 @@ impl Journal {
             .bind(run.started.map(|at| at.to_string()))
             .bind(run.ended.map(|at| at.to_string()))
             .bind(run.due_at.map(|at| at.to_string()))
-            .bind(i64::from(run.attempts));
+            .bind(i64::from(run.attempts))
+            .bind(run.digest.clone());
         if self.run(query, &mut change).await? > 0 && changed {
             self.note(run.id, "", run.state, &run.reason, now, &mut change)
                 .await?;
@@ -488,7 +517,8 @@ impl Journal {
     ) -> Result<(), JournalError> {
         let mut change = self.begin().await?;
         let text = "UPDATE items SET step = $3, state = $4, reason = $5, attempts = $6, due_at = $7, sent_at = $8,
-            decision = $9, approval = $10, job = $11, recovery_point = $12, asked_at = $13, waited = $14 WHERE run = $1 AND item = $2 AND step <> 'ended'";
+            decision = $9, approval = $10, job = $11, recovery_point = $12, asked_at = $13, waited = $14, keep_until = $15, doubt = $16,
+            seen_at = $17, job_started = $18 WHERE run = $1 AND item = $2 AND step <> 'ended'";
         let query = sqlx::query(text)
             .bind(item.run.to_string())
             .bind(item.item.clone())
@@ -503,7 +533,11 @@ impl Journal {
             .bind(item.job.clone())
             .bind(item.recovery_point.map(|at| at.to_string()))
             .bind(item.asked_at.map(|at| at.to_string()))
-            .bind(item.waited);
+            .bind(item.waited)
+            .bind(item.keep_until.map(|at| at.to_string()))
+            .bind(i64::from(item.doubt))
+            .bind(item.seen_at.map(|at| at.to_string()))
+            .bind(item.job_started.map(|at| at.to_string()));
         self.run(query, &mut change).await?;
         if let Some(message) = message {
             self.note(item.run, &item.item, item.state, message, now, &mut change)
@@ -608,6 +642,136 @@ impl Journal {
         rows.iter().map(event).collect()
     }
 
+    /// What a channel was told of a region; from now on where it never was asked about.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be used.
+    pub async fn told(
+        &self,
+        flow: &str,
+        region: &str,
+        channel: &str,
+        now: Timestamp,
+    ) -> Result<Told, JournalError> {
+        let row =
+            sqlx::query("SELECT * FROM told WHERE flow = $1 AND region = $2 AND channel = $3")
+                .bind(flow)
+                .bind(region)
+                .bind(channel)
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(|error| self.failed(error))?;
+        let Some(row) = row else {
+            // What ended before there was a channel is not news.
+            let told = Told {
+                until: Some(now),
+                since: now,
+                failures: 0,
+                failing: false,
+                aged: None,
+            };
+            self.note_told(flow, region, channel, &told).await?;
+            return Ok(told);
+        };
+        Ok(Told {
+            until: self.maybe_instant(&row, "until")?,
+            since: self.instant(&row, "since")?,
+            failures: self.integer(&row, "failures")?,
+            failing: self.integer(&row, "failing")? != 0,
+            aged: self.maybe_instant(&row, "aged")?,
+        })
+    }
+
+    /// Writes what a channel was told of a region.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be written.
+    pub async fn note_told(
+        &self,
+        flow: &str,
+        region: &str,
+        channel: &str,
+        told: &Told,
+    ) -> Result<(), JournalError> {
+        let mut change = self.begin().await?;
+        let text = "INSERT INTO told (flow, region, channel, since, until, failures, failing, aged)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (flow, region, channel)
+            DO UPDATE SET until = $5, failures = $6, failing = $7, aged = $8";
+        let query = sqlx::query(text)
+            .bind(flow.to_owned())
+            .bind(region.to_owned())
+            .bind(channel.to_owned())
+            .bind(told.since.to_string())
+            .bind(told.until.map(|at| at.to_string()))
+            .bind(told.failures)
+            .bind(i64::from(told.failing))
+            .bind(told.aged.map(|at| at.to_string()));
+        self.run(query, &mut change).await?;
+        self.commit(change).await
+    }
+
+    /// Runs of a region that ended after an instant, in the order of their ends.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be read.
+    pub async fn ended_since(
+        &self,
+        flow: &str,
+        region: &str,
+        after: Option<Timestamp>,
+    ) -> Result<Vec<Run>, JournalError> {
+        let text = "SELECT * FROM runs WHERE flow = $1 AND region = $2 AND ended IS NOT NULL ORDER BY due DESC LIMIT 200";
+        let query = sqlx::query(text)
+            .bind(flow.to_owned())
+            .bind(region.to_owned());
+        let mut runs = self.runs(query).await?;
+        // Instants as text are not in order where their fractions differ in length.
+        runs.retain(|run| run.ended > after);
+        runs.sort_by_key(|run| (run.ended, run.due));
+        Ok(runs)
+    }
+
+    /// The newest recovery point of each item of the newest run of a region that knew its items.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be read.
+    pub async fn newest_points(
+        &self,
+        flow: &str,
+        region: &str,
+    ) -> Result<Vec<(String, Option<Timestamp>)>, JournalError> {
+        let newest = "SELECT id FROM runs WHERE flow = $1 AND region = $2 AND resolved = 1 ORDER BY due DESC LIMIT 1";
+        let newest: Option<String> = sqlx::query_scalar(newest)
+            .bind(flow)
+            .bind(region)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|error| self.failed(error))?;
+        let Some(newest) = newest else {
+            return Ok(Vec::new());
+        };
+        let text = "SELECT now.name AS name, old.recovery_point AS recovery_point FROM items AS now
+            LEFT JOIN items AS old ON old.item = now.item AND old.recovery_point IS NOT NULL
+            WHERE now.run = $1 ORDER BY now.name";
+        let rows = sqlx::query(text).bind(newest).fetch_all(&self.pool).await;
+        let mut points: Vec<(String, Option<Timestamp>)> = Vec::new();
+        for row in rows.map_err(|error| self.failed(error))? {
+            let (name, point) = (
+                self.text(&row, "name")?,
+                self.maybe_instant(&row, "recovery_point")?,
+            );
+            match points.last_mut().filter(|(own, _)| *own == name) {
+                Some((_, newest)) => *newest = (*newest).max(point),
+                None => points.push((name, point)),
+            }
+        }
+        Ok(points)
+    }
+
     async fn runs(
         &self,
         query: sqlx::query::Query<'_, Sqlite, sqlx::sqlite::SqliteArguments>,
@@ -650,6 +814,10 @@ impl Journal {
             attempts: u32::try_from(self.integer(row, "attempts")?).unwrap_or(u32::MAX),
             due_at: self.maybe_instant(row, "due_at")?,
             sent_at: self.maybe_instant(row, "sent_at")?,
+            keep_until: self.maybe_instant(row, "keep_until")?,
+            doubt: self.integer(row, "doubt")? != 0,
+            seen_at: self.maybe_instant(row, "seen_at")?,
+            job_started: self.maybe_instant(row, "job_started")?,
             decision: self.maybe(row, "decision")?,
             approval: self.maybe(row, "approval")?,
             asked_at: self.maybe_instant(row, "asked_at")?,

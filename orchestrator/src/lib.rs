@@ -4,8 +4,9 @@
 //! The orchestrator holds no credential that Azure accepts and opens no port. What it may do, the
 //! gateway decides for each request; what it did, the gateway records.
 //!
-//! Read in this order: [`Flow`], [`Schedule`].
+//! Read in this order: [`Flow`], [`Schedule`], [`Journal`], [`Engine`].
 
+mod alerts;
 pub mod commands;
 mod config;
 mod duration;
@@ -23,6 +24,7 @@ mod state;
 mod token;
 mod verdict;
 
+pub use alerts::Alerts;
 pub use config::{Config, ConfigError};
 pub use duration::Length;
 pub use engine::{Clock, Engine, Running, new_run};
@@ -33,7 +35,7 @@ pub use flow::{
 pub use gateway::{Gateway, Job, Protected, Sent, Standing, Trouble};
 pub use glob::Glob;
 pub use http::{FetchError, Http, HttpError};
-pub use journal::{Claim, Cursor, Event as JournalEvent, Item, Journal, JournalError, Run};
+pub use journal::{Claim, Cursor, Event as JournalEvent, Item, Journal, JournalError, Run, Told};
 pub use occurrence::{asked_run_id, key, run_id};
 pub use problem::{Problem, Rejected};
 pub use retry::next as next_attempt;

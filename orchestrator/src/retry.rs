@@ -22,9 +22,8 @@ pub fn next(
     if attempt >= retry.attempts {
         return None;
     }
-    let doubled = 1_i64
-        .checked_shl(attempt.saturating_sub(1))
-        .unwrap_or(i64::MAX);
+    // Doubled often enough to be longer than any cap.
+    let doubled = 1_i64 << attempt.saturating_sub(1).min(30);
     let most = retry
         .first
         .as_secs()
@@ -90,6 +89,14 @@ mod tests {
         };
         let at = next(&patient, 19, None, Timestamp::UNIX_EPOCH, 1.0).unwrap();
         assert_eq!(at.as_second(), 300);
+        let endless = Retry {
+            attempts: u32::MAX,
+            ..RETRY
+        };
+        for attempt in [31, 63, 64, 65, 1_000_000] {
+            let at = next(&endless, attempt, None, Timestamp::UNIX_EPOCH, 1.0).unwrap();
+            assert_eq!(at.as_second(), 300);
+        }
     }
 
     #[test]

@@ -64,8 +64,6 @@ states! {
     Adopted => Running,
     /// Others have to agree first.
     AwaitingApproval => Paused,
-    /// Somebody holds it.
-    Paused => Paused,
     /// All of it is backed up, and that was looked at.
     Completed => Completed,
     /// Some of it is backed up.
@@ -155,23 +153,6 @@ impl Step {
             Step::Sent | Step::Accepted | Step::Adopting | Step::Working
         )
     }
-
-    /// Whether the engine may go from this step to another.
-    pub const fn leads_to(self, next: Step) -> bool {
-        use Step::{Accepted, Adopting, Asked, Checking, Ended, Ready, Sent, Working};
-        matches!(
-            (self, next),
-            (Ready, Sent | Ended)
-                | (Sent, Sent | Asked | Accepted | Adopting | Ended)
-                | (Asked, Asked | Accepted | Adopting | Ended)
-                | (
-                    Accepted | Adopting,
-                    Accepted | Adopting | Working | Checking | Ended
-                )
-                | (Working, Working | Checking | Ended)
-                | (Checking, Checking | Ended)
-        )
-    }
 }
 
 /// What the items of a run come to, once all of them have ended.
@@ -203,20 +184,6 @@ mod tests {
             assert_eq!((Step::of(name), step.as_str()), (Some(step), name));
         }
         assert_eq!(State::of("completed"), None);
-    }
-
-    #[test]
-    fn nothing_follows_the_end_and_nothing_is_sent_twice_by_a_step_back() {
-        for (_, step) in Step::ALL {
-            assert!(!Step::Ended.leads_to(step));
-            assert!(!step.leads_to(Step::Ready));
-            // What Azure took is not sent again.
-            let taken = matches!(
-                step,
-                Step::Accepted | Step::Adopting | Step::Working | Step::Checking
-            );
-            assert!(!(taken && step.leads_to(Step::Sent)));
-        }
     }
 
     #[test]

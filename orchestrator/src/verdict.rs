@@ -58,17 +58,39 @@ pub fn of(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Verdict {
             Some(id) => Verdict::Approval(id),
             None => Verdict::Denied(said),
         },
-        (_, _, "request-in-flight") => Verdict::Transient(said, wait),
+        (_, _, "request-in-flight" | "approval-cooling-off") => Verdict::Transient(said, wait),
         (_, _, "outcome-unknown" | "reply-not-kept") => Verdict::Unknown,
         (429, _, _) | (_, "limit", _) => Verdict::Transient(said, wait),
         (403, "deny", _) => Verdict::Denied(said),
         // Azure's own: a role may not have spread yet.
         (403, _, _) => Verdict::Transient(said, wait),
         (_, _, code) if in_progress(code) => Verdict::InProgress,
-        (408 | 500 | 502..=504, _, _) => Verdict::Transient(said, wait),
+        (408 | 412 | 500 | 502..=504, _, _) => Verdict::Transient(said, wait),
         (404, _, _) => Verdict::Missing(said),
         (_, "deny", _) => Verdict::Denied(said),
         _ => Verdict::Failed(said),
+    }
+}
+
+/// Whether an answer says that nothing was done: neither by this request nor by another under its
+/// key.
+pub(crate) fn nothing_done(status: StatusCode, verdict: &Verdict) -> bool {
+    let code = match verdict {
+        Verdict::Done | Verdict::Unknown => return false,
+        Verdict::Denied(said)
+        | Verdict::Transient(said, _)
+        | Verdict::Unauthenticated(said)
+        | Verdict::Missing(said)
+        | Verdict::Failed(said) => said.code.as_str(),
+        Verdict::Approval(_) | Verdict::InProgress => "",
+    };
+    match code {
+        "request-in-flight" => false,
+        // The gateway says so.
+        "upstream-unreachable" | "gateway-credential" | "log-unavailable" | "store-unavailable" => {
+            true
+        }
+        _ => !matches!(status.as_u16(), 408 | 500 | 502 | 504),
     }
 }
 

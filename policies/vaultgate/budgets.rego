@@ -38,6 +38,7 @@ settled := {name: value | some name, value in data.vaultgate.settings}
 budgets contains budget if {
 	# Most requests read, and should not pay for the table.
 	input.operation.class != "read"
+	not hurried
 	some limit in object.get(limits, input.operation.class, [])
 	budget := what_remains(limit)
 }
@@ -55,6 +56,7 @@ what_remains(limit) := budget if {
 	most := object.get(settled, limit.setting, null)
 	is_number(done)
 	is_number(most)
+	most >= 0
 	budget := {
 		"of": limit.of,
 		"class": input.operation.class,

@@ -47,16 +47,18 @@ reviewed(definition) if not definition.digest
 reviewed(definition) if definition.digest == input.flow.definition_digest
 
 # Items by patterns of their ids, in which `*` stands for any letters but `/`.
-names_item(definition) if not definition.items
+names_item(definition) if not definition.targets
 
 names_item(definition) if {
-	some pattern in definition.items
+	some target in definition.targets
+	some pattern in target.items
 	is_named(pattern)
-	not left_out(definition)
+	not left_out(target)
 }
 
-left_out(definition) if {
-	some pattern in definition.exclude
+# What one target leaves out, another one may name.
+left_out(target) if {
+	some pattern in target.exclude
 	is_named(pattern)
 }
 
@@ -64,6 +66,9 @@ is_named(pattern) if {
 	item := input.resource.item
 	is_string(item)
 	glob.match(lower(pattern), ["/"], lower(item))
+
+	# Names are parted by `;` as well, which `*` would take.
+	count(split(pattern, ";")) == count(split(item, ";"))
 }
 
 in_hours(definition) if not definition.hours

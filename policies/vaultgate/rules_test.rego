@@ -97,10 +97,11 @@ test_flow_not_covered_denies if {
 		{"resources": [concat("", [testing.vault, "1"])]}, {"resources": []},
 		{"hours": office},
 		{"digest": "other"}, {"digest": ""},
-		{"items": []}, {"items": [concat("", [testing.item, "2"])]}, {"items": ["*"]},
-		{"items": [concat("", [testing.vault, "/*"])]},
-		{"items": [testing.item], "exclude": [testing.item]},
-		{"items": [testing.item], "exclude": ["/x", upper(testing.item)]},
+		{"targets": []}, {"targets": [{}]}, {"targets": [{"items": []}]},
+		{"targets": [{"items": [concat("", [testing.item, "2"])]}]}, {"targets": [{"items": ["*"]}]},
+		{"targets": [{"items": [concat("", [testing.vault, "/*"])]}]},
+		{"targets": [{"items": [testing.item], "exclude": [testing.item]}]},
+		{"targets": [{"items": [testing.item], "exclude": ["/x", upper(testing.item)]}, {"items": ["/x"]}]},
 	]
 	every members in wrong {
 		decision := data.vaultgate.decision with input as in_flow("nightly") with data.flows as definition(members)
@@ -110,10 +111,20 @@ test_flow_not_covered_denies if {
 	testing.codes(other) == {"flow-not-covered"}
 }
 
+# `*` takes no `;`: what stands between two of them is a name of its own.
+test_flow_not_covered_denies_what_only_ends_like_a_name if {
+	other := replace(testing.item, "/protectedItems/i", "/protectedItems/vm;a;b;rg;web")
+	pattern := replace(testing.item, "/protectedItems/i", "/protectedItems/vm;*;rg;web")
+	asked := object.union(in_flow("nightly"), {"resource": {"item": other}})
+	named := definition({"targets": [{"items": [pattern]}]})
+	decision := data.vaultgate.decision with input as asked with data.flows as named
+	testing.codes(decision) == {"flow-not-covered"}
+}
+
 # What is no item is none of those that a definition names.
 test_flow_not_covered_denies_what_is_no_item if {
 	nothing := object.union(in_flow("nightly"), {"resource": {"item": null}})
-	named := definition({"items": [testing.item, "*", ""]})
+	named := definition({"targets": [{"items": [testing.item, "*", ""]}]})
 	decision := data.vaultgate.decision with input as nothing with data.flows as named
 	testing.codes(decision) == {"flow-not-covered"}
 	absent := json.remove(in_flow("nightly"), ["resource/item"])
@@ -132,9 +143,11 @@ test_flow_not_covered_spares if {
 	covered := data.vaultgate.decision with input as in_flow("nightly") with data.flows as definition({})
 	testing.codes(covered) == set()
 	right := [
-		{"digest": "d"}, {"items": [testing.item]}, {"items": ["/x", upper(testing.item)]},
-		{"items": [replace(testing.item, "/protectedItems/i", "/protectedItems/*")]},
-		{"items": [testing.item], "exclude": [concat("", [testing.item, "2"])], "digest": "d"},
+		{"digest": "d"}, {"targets": [{"items": [testing.item]}]},
+		{"targets": [{"items": ["/y"]}, {"items": ["/x", upper(testing.item)]}]},
+		{"targets": [{"items": [replace(testing.item, "/protectedItems/i", "/protectedItems/*")]}]},
+		{"targets": [{"items": [testing.item], "exclude": [concat("", [testing.item, "2"])]}], "digest": "d"},
+		{"targets": [{"items": ["/x"], "exclude": [testing.item]}, {"items": [testing.item]}]},
 	]
 	every members in right {
 		decision := data.vaultgate.decision with input as in_flow("nightly") with data.flows as definition(members)

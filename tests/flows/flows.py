@@ -4,11 +4,14 @@
     flows.py [TEST...]
 """
 
+import base64
 import http.client
+import http.server
 import json
 import pathlib
 import subprocess
 import sys
+import threading
 import time
 import unittest
 import urllib.parse
@@ -20,6 +23,30 @@ from stage import FLOW, Stage, VAULT, item  # noqa: E402
 from world import REPOSITORY, options, run, until  # noqa: E402
 
 MACHINES = [f"vm{number}" for number in range(1, 6)]
+
+
+class Receiver:
+    """Whoever is told: a receiver of webhooks on this machine."""
+
+    def __init__(self):
+        notices = self.notices = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                notices.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def stop(self):
+        self.server.shutdown()
+        self.server.server_close()
 
 
 class Flows(unittest.TestCase):
@@ -76,6 +103,14 @@ class Flows(unittest.TestCase):
             answer = stage.world.send(method, f"{path}?api-version=2026-08-01", token, {"properties": {}}, headers)
             self.assertEqual(answer.status // 100, 4, answer)
         self.assertEqual(sorted(stage.backups()), [item("vm1").lower(), item("vm2").lower()])
+
+    def test_what_is_named_and_not_protected_is_no_success(self):
+        stage = self.staged(items='"vm:rg1/vm1", "vm:rg1/nothing"')
+        number = stage.does("run", FLOW, "westeurope", "--wait", code=1).splitlines()[0]
+        whole = stage.explained(number)
+        self.assertEqual(whole["state"], "CompletedWithFailures")
+        self.assertEqual({one["name"]: one["state"] for one in whole["items"]},
+                         {"vm:rg1/vm1": "Completed", "vm:rg1/nothing": "Failed"})
 
     def test_a_job_that_is_there_already_is_adopted(self):
         stage = self.staged(items='"vm:rg1/vm1"', time_scale=1.0)
@@ -163,6 +198,25 @@ class Flows(unittest.TestCase):
         running.communicate(timeout=60)
         self.assertEqual((running.returncode, stage.explained(number)["state"]), (1, "Denied"))
         self.assertEqual(stage.backups(), {})
+
+    def test_whoever_is_to_know_is_told_that_it_fails_and_that_it_is_well(self):
+        heard = Receiver()
+        self.addCleanup(heard.stop)
+        stage = self.staged(
+            items='"vm:rg1/vm1"', notify="notify:\n  ops: { on: [Failed, Recovered] }\n",
+            channels='\n[[notify]]\nname = "ops"\nkind = "webhook"\nurl_file = "ops.url"\nsecret_file = "ops.secret"\n')
+        (stage.folder / "ops.url").write_text(heard.url, encoding="utf-8")
+        secret = "whsec_" + base64.b64encode(b"a secret of twenty-four b").decode()
+        (stage.folder / "ops.secret").write_text(secret, encoding="utf-8")
+        serving = subprocess.Popen(stage.command("serve"), stdout=subprocess.PIPE)
+        self.addCleanup(serving.kill)
+        self.assertTrue(serving.stdout.readline().startswith(b"ready "))
+        until("the channels", lambda: (stage.folder / "outbox").is_dir())
+        stage.world.control("POST", "jobs", {"fail_next": 2})
+        for code, kinds in ((1, ["flow.Failed"]), (1, ["flow.Failed"]), (0, ["flow.Failed", "flow.Recovered"])):
+            stage.does("run", FLOW, "westeurope", "--wait", code=code)
+            until(kinds, lambda: [one["type"] for one in heard.notices] == kinds)
+        self.assertIn("vm:rg1/vm1", json.dumps(heard.notices[0]))
 
     def test_a_job_that_fails_fails_its_item_alone(self):
         stage = self.staged(items='"vm:rg1/vm1", "vm:rg1/vm2"', parallel=1)

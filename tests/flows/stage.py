@@ -59,7 +59,7 @@ def item(name):
 class Stage:
     """A world, a folder with the orchestrator's files, and what it said."""
 
-    def __init__(self, items='"vm:rg1/vm*"', parallel=4, time_scale=4.0, settings=None):
+    def __init__(self, items='"vm:rg1/vm*"', parallel=4, time_scale=4.0, settings=None, notify="", channels=""):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="vaultgate-flows-"))
         self.policies = self.folder / "policies"
         shutil.copytree(REPOSITORY / "policies", self.policies)
@@ -69,7 +69,7 @@ class Stage:
             path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **settings}), encoding="utf-8")
         console = (REPOSITORY / "tests/data/console.toml").read_text(encoding="utf-8")
         self.world = World.start(policies=self.policies, time_scale=time_scale, extra=UNLIMITED + console)
-        self.text = DEFINITION.format(url=self.world.url, items=items, parallel=parallel)
+        self.text = DEFINITION.format(url=self.world.url, items=items, parallel=parallel) + notify
         (self.folder / "flows").mkdir()
         self.file = self.folder / "flows/nightly.yaml"
         self.file.write_text(self.text, encoding="utf-8")
@@ -77,7 +77,7 @@ class Stage:
         (self.folder / "flow.secret").write_text("flow-secret\n", encoding="utf-8")
         self.config = self.folder / "orchestrator.toml"
         self.config.write_text(CONFIG.format(
-            url=self.world.url, ca=self.world.ca, issuer=self.world.env["SIM_ISSUER_OIDC"]), encoding="utf-8")
+            url=self.world.url, ca=self.world.ca, issuer=self.world.env["SIM_ISSUER_OIDC"]) + channels, encoding="utf-8")
 
     def review(self):
         """The definition as it is now is what policy knows."""

@@ -71,6 +71,8 @@ OFFERED = {
     "rules called like data": (rules("odd := 1"), f"{MORE}:3", "both a rule and data"),
     "a name that only looks like another": (rules("а := 1\n\na := input.а"), MORE),
     "text that runs backwards": (rules('a := "\u202e" if input.x'), f"{MORE}:3", "U+202E"),
+    "data with what nobody sees": ({"vaultgate/more/data.json": '{\n "a\u200b": 1}'.encode()}, "more/data.json:2", "U+200B"),
+    "a line that hides behind a carriage return": (rules("# note\ra := 1"), f"{MORE}:3", "U+000D"),
     "a name with what nobody sees": (rules("a\u200b := 1"), f"{MORE}:3", "U+200B"),
     "a negation of what may be missing": (rules("a if not input.x > 1"), f"{MORE}:3", "no value"),
     "a decision that does not deny by default": (

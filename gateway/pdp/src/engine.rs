@@ -51,6 +51,13 @@ pub(crate) fn build<'f>(
             problems.push(located(path, &error.to_string()));
         }
     }
+    for (path, text) in bundle.files().filter(|(path, _)| path.ends_with(".json")) {
+        if let Some((line, hidden)) = hidden(text) {
+            let message = format!("the character U+{:04X} shows nothing", u32::from(hidden));
+            let hint = "delete it: a name with it looks like another";
+            problems.push(Problem::error(path, Some(line), message).hint(hint));
+        }
+    }
     if let Err(error) = engine.add_data(Value::from(bundle.data().clone())) {
         let (message, _) = split_location(&error.to_string());
         problems.push(Problem::error(
@@ -66,8 +73,10 @@ pub(crate) fn build<'f>(
 /// reviewer would read another rule than the one that decides.
 fn hidden(text: &str) -> Option<(u32, char)> {
     let shows_nothing = |c: &char| {
-        matches!(c, '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}'
-            | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{E0000}'..='\u{E007F}')
+        (c.is_control() && *c != '\t')
+            || matches!(c, '\u{AD}' | '\u{34F}' | '\u{61C}' | '\u{115F}' | '\u{1160}' | '\u{180E}'
+            | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}' | '\u{2060}'..='\u{206F}' | '\u{2800}'
+            | '\u{3164}' | '\u{FE00}'..='\u{FE0F}' | '\u{FEFF}' | '\u{FFA0}' | '\u{E0000}'..='\u{E01EF}')
     };
     let lines = text.lines().zip(1..);
     let mut found =

@@ -15,7 +15,7 @@ use vaultgate_pdp::{
 
 use super::{FAILED, complain, say};
 use crate::attack::{Report, Stage, Story, markdown};
-use crate::policy_source::TRIAL_ADDRESS_SPACE;
+use crate::policy_source::{TRIAL_ADDRESS_SPACE, TRIAL_SECONDS};
 
 /// Subscription that the data of the bundle that ships binds its roles in.
 const ESTATE: &str = "22222222-2222-2222-2222-222222222222";
@@ -412,6 +412,7 @@ fn trial(dir: &Path) -> anyhow::Result<u8> {
         TRIAL_ADDRESS_SPACE,
         TRIAL_ADDRESS_SPACE,
     )?;
+    rlimit::setrlimit(rlimit::Resource::CPU, TRIAL_SECONDS, TRIAL_SECONDS)?;
     // Whatever the gateway makes of a bundle is made here first.
     let limits = Limits {
         machine: true,

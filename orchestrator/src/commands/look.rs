@@ -1,7 +1,6 @@
 //! What people look at: when flows are due, how runs stand, what happened.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -9,7 +8,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::{FAILED, complain, read, say};
-use crate::journal::{Item, Journal, JournalError, Run};
+use crate::journal::{Item, Journal, Run};
 
 /// The next times of each region.
 pub(super) fn next(files: &[PathBuf], count: usize, after: Timestamp) -> anyhow::Result<u8> {
@@ -137,17 +136,6 @@ pub(super) async fn explain(journal: &Journal, run: Uuid) -> anyhow::Result<u8> 
     }
     say(&serde_json::to_string_pretty(&whole)?);
     Ok(0)
-}
-
-/// Waits for a run that another process runs.
-pub(super) async fn until_ended(journal: &Journal, run: Uuid) -> Result<Option<Run>, JournalError> {
-    loop {
-        let found = journal.find_run(run).await?;
-        if found.as_ref().is_none_or(|run| run.ended.is_some()) {
-            return Ok(found);
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
 }
 
 /// How a run ended, and each item that is not backed up.

@@ -2,7 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Turn, join_all};
+use super::{Turn, is_open, join_all};
+use crate::flow::Poll;
 use crate::gateway::{Sent, Standing, Trouble};
 use crate::journal::{Item, JournalError, Run};
 use crate::retry;
@@ -11,20 +12,28 @@ use crate::verdict::Verdict;
 
 /// How often an approval is looked at.
 const APPROVAL_EVERY: SignedDuration = SignedDuration::from_secs(15);
+/// A request that may have been sent is not sent again after so long: the gateway keeps its keys
+/// for a day.
+const KEY_LASTS: SignedDuration = SignedDuration::from_hours(12);
 
 impl Turn<'_> {
-    /// Sends what is due, as many at a time as the region may.
+    /// Sends what is due, as many at a time as the region may, and not in its maintenance.
     pub(super) async fn start(&self, run: &Run, items: &mut [Item]) -> Result<(), JournalError> {
+        let now = self.now();
+        let closed = self
+            .region
+            .maintenance
+            .iter()
+            .any(|window| is_open(window, self.region, now));
         let held = items.iter().filter(|item| item.step.holds_slot()).count();
         let mut free = self.region.parallel.saturating_sub(held);
         let mut sending = Vec::new();
         for item in items.iter_mut() {
-            let due = item.due_at.is_none_or(|at| at <= self.now);
+            let due = item.due_at.is_none_or(|at| at <= now);
             match item.step {
                 // A crash, or no answer: the same key, so that it is one backup.
                 Step::Sent if due => sending.push(self.send(run, item)),
-                Step::Asked if due => sending.push(self.send(run, item)),
-                Step::Ready if due && free > 0 => {
+                Step::Ready | Step::Asked if due && !closed && free > 0 => {
                     free -= 1;
                     sending.push(self.send(run, item));
                 }
@@ -41,45 +50,59 @@ impl Turn<'_> {
         if item.step == Step::Asked {
             return self.approval(run, item).await;
         }
+        let now = self.now();
+        // Whether an earlier request may have reached Azure without an answer.
+        let doubted = item.step == Step::Sent && item.doubt;
         if item.step == Step::Ready {
             item.step = Step::Sent;
             item.state = State::Running;
-            item.sent_at = Some(self.now);
+            item.sent_at = Some(now);
+            item.keep_until = run.due.checked_add(self.region.retain.signed()).ok();
             item.due_at = None;
+            item.doubt = true;
             // On disk before it leaves: whoever finds this sends it again under the same key.
-            self.journal
-                .write_item(item, Some("asks for its backup"), self.now)
-                .await?;
+            self.write(item, Some("asks for its backup")).await?;
+        } else if item
+            .sent_at
+            .is_some_and(|at| now.duration_since(at) > KEY_LASTS)
+        {
+            return self
+                .seek(item, "it was sent too long ago to be sent again")
+                .await;
         }
         let answer = self.ask(run, item, None).await;
-        self.answered(item, answer).await
+        self.answered(item, answer, doubted).await
     }
 
     async fn ask(&self, run: &Run, item: &Item, approval: Option<&str>) -> Result<Sent, Trouble> {
-        // From the time that it was due: sent again it is the same request.
-        let keep = run.due.checked_add(self.region.retain.signed());
-        let keep = keep.unwrap_or(run.due);
+        // As it was first asked for: another body under the same key is refused.
+        let keep = item.keep_until.unwrap_or(run.due);
         self.gateway
-            .back_up(item, keep, approval, run, self.now)
+            .back_up(item, keep, approval, run, self.now())
             .await
     }
 
-    /// What an answer to a backup means for its item.
+    /// What an answer to a backup means for its item. `doubted`: an earlier request may have
+    /// reached Azure, so that a refusal of this one is no end.
     async fn answered(
         &self,
         item: &mut Item,
         answer: Result<Sent, Trouble>,
+        doubted: bool,
     ) -> Result<(), JournalError> {
         let sent = match answer {
             Ok(sent) => sent,
-            Err(Trouble::NotSent(why) | Trouble::Broken(why)) => {
-                return self.again(item, &why, None).await;
+            Err(Trouble::Broken(why)) => {
+                item.doubt = true;
+                return self.again(item, &why, None, false).await;
             }
-            Err(Trouble::Said(verdict)) => Sent {
-                verdict,
-                decision: None,
-            },
+            Err(Trouble::NotSent(why)) => {
+                item.doubt = doubted;
+                return self.again(item, &why, None, false).await;
+            }
+            Err(Trouble::Said(verdict)) => Sent::of(verdict),
         };
+        item.doubt = doubted || !sent.nothing_done;
         if sent.decision.is_some() {
             item.decision = sent.decision;
         }
@@ -87,20 +110,19 @@ impl Turn<'_> {
             Verdict::Done => {
                 item.step = Step::Accepted;
                 item.state = State::Running;
-                item.attempts = 0;
                 self.waits(item, "Azure took it").await
             }
-            Verdict::InProgress => {
+            Verdict::InProgress if !doubted => {
                 item.step = Step::Adopting;
                 item.state = State::Adopted;
-                item.attempts = 0;
                 self.waits(item, "Azure has a job on this item already")
                     .await
             }
+            Verdict::InProgress => self.seek(item, "Azure has a job on this item").await,
             // It may have been done. Its job, if there is one, has the decision's id.
             Verdict::Unknown => {
                 item.step = Step::Accepted;
-                item.attempts = 0;
+                item.state = State::Running;
                 self.waits(
                     item,
                     "nobody knows whether it reached Azure: its job is looked for",
@@ -113,51 +135,63 @@ impl Turn<'_> {
                 item.attempts = 0;
                 item.reason = format!("waits for approval {id}");
                 item.approval = Some(id);
-                item.asked_at.get_or_insert(self.now);
-                item.due_at = self.now.checked_add(APPROVAL_EVERY).ok();
+                item.asked_at.get_or_insert(self.now());
+                item.due_at = self.now().checked_add(APPROVAL_EVERY).ok();
                 let message = item.reason.clone();
-                self.journal
-                    .write_item(item, Some(&message), self.now)
-                    .await
+                self.write(item, Some(&message)).await
+            }
+            Verdict::Denied(said) | Verdict::Missing(said) | Verdict::Failed(said)
+                if item.doubt =>
+            {
+                let reason = format!("{}: {}", said.code, said.message);
+                self.seek(item, &reason).await
             }
             Verdict::Denied(said) => {
                 let reason = format!("{}: {}", said.code, said.message);
-                item.end(State::Denied, &reason);
-                self.journal.write_item(item, Some(&reason), self.now).await
+                self.finish(item, State::Denied, &reason).await
             }
             Verdict::Missing(said) | Verdict::Failed(said) => {
                 let reason = format!("{}: {}", said.code, said.message);
-                item.end(State::Failed, &reason);
-                self.journal.write_item(item, Some(&reason), self.now).await
+                self.finish(item, State::Failed, &reason).await
             }
-            Verdict::Transient(said, wait) => self.again(item, &said.message, wait).await,
-            Verdict::Unauthenticated(said) => self.again(item, &said.message, None).await,
+            Verdict::Transient(said, wait) => {
+                // Kept under the key: asked again it is the same answer, whatever became of it.
+                if sent.replayed && said.code != "request-in-flight" {
+                    item.step = Step::Accepted;
+                    item.state = State::Running;
+                    return self.waits(item, &said.message).await;
+                }
+                if item.step == Step::Asked {
+                    // Its approval is used up; Azure did nothing. Another one is asked for.
+                    item.approval = None;
+                    item.answered(self.now());
+                    item.step = Step::Sent;
+                }
+                let counts = said.code != "request-in-flight";
+                self.again(item, &said.message, wait, counts).await
+            }
+            Verdict::Unauthenticated(said) => self.again(item, &said.message, None, false).await,
         }
     }
 
-    /// Looks at the approval of an item; runs what was approved.
+    /// Looks at the approval of an item, and uses it.
     async fn approval(&self, run: &Run, item: &mut Item) -> Result<(), JournalError> {
-        let Some(id) = item.approval.clone() else {
-            item.end(State::Failed, "there is no approval to wait for");
-            return self
-                .journal
-                .write_item(item, Some("there is no approval to wait for"), self.now)
-                .await;
-        };
-        match self.gateway.approval(&id, run, self.now).await {
+        let id = item.approval.clone().unwrap_or_default();
+        match self.gateway.approval(&id, run, self.now()).await {
             Ok(Standing::Approved) => {
-                item.answered(self.now);
+                item.doubt = true;
                 let message = format!("approval {id} was given");
-                item.reason = message.clone();
-                self.journal
-                    .write_item(item, Some(&message), self.now)
-                    .await?;
+                item.reason.clone_from(&message);
+                self.write(item, Some(&message)).await?;
                 let answer = self.ask(run, item, Some(&id)).await;
-                self.answered(item, answer).await
+                if !matches!(answer, Err(Trouble::NotSent(_) | Trouble::Broken(_))) {
+                    item.answered(self.now());
+                }
+                self.used(item, answer).await
             }
             // Given and used: by this very item, before a crash. Azure knows that decision.
             Ok(Standing::Used(decision)) => {
-                item.answered(self.now);
+                item.answered(self.now());
                 item.decision = Some(decision);
                 item.step = Step::Accepted;
                 item.state = State::Running;
@@ -166,63 +200,82 @@ impl Turn<'_> {
             }
             Ok(Standing::Gone) => {
                 let reason = format!("approval {id} was refused, or ran out");
-                item.end(State::Denied, &reason);
-                self.journal.write_item(item, Some(&reason), self.now).await
+                self.finish(item, State::Denied, &reason).await
             }
             // A gateway that is away gives no approval and takes none back.
-            Ok(Standing::Pending) | Err(_) => {
-                item.due_at = self.now.checked_add(APPROVAL_EVERY).ok();
-                self.journal.write_item(item, None, self.now).await
-            }
+            Ok(Standing::Pending) | Err(_) => self.asked_later(item).await,
         }
+    }
+
+    /// What came of using an approval. Without an answer, how it stands is looked at again: it is
+    /// used once.
+    async fn used(
+        &self,
+        item: &mut Item,
+        answer: Result<Sent, Trouble>,
+    ) -> Result<(), JournalError> {
+        match answer {
+            Err(Trouble::NotSent(_) | Trouble::Broken(_)) => self.asked_later(item).await,
+            answer => self.answered(item, answer, false).await,
+        }
+    }
+
+    async fn asked_later(&self, item: &mut Item) -> Result<(), JournalError> {
+        item.due_at = self.now().checked_add(APPROVAL_EVERY).ok();
+        self.write(item, None).await
     }
 
     /// It is looked at when the vault's jobs are.
     async fn waits(&self, item: &mut Item, message: &str) -> Result<(), JournalError> {
+        let now = self.now();
+        item.attempts = 0;
         item.reason = message.to_owned();
-        item.due_at = self.now.checked_add(self.region.poll.first.signed()).ok();
-        self.journal.write_item(item, Some(message), self.now).await
+        item.seen_at = Some(now);
+        item.due_at = now.checked_add(self.region.poll.first.signed()).ok();
+        self.write(item, Some(message)).await
     }
 
-    /// It is sent again later, or not at all any more.
+    /// A job that may be there is looked for, and nothing is sent any more.
+    pub(super) async fn seek(&self, item: &mut Item, why: &str) -> Result<(), JournalError> {
+        item.step = Step::Adopting;
+        item.state = State::Running;
+        let message = format!("it may have reached Azure before: its job is looked for ({why})");
+        self.waits(item, &message).await
+    }
+
+    /// It is sent again later, or not at all any more. `counts`: as one of so many attempts; what
+    /// was never heard is tried until it is too late.
     async fn again(
         &self,
         item: &mut Item,
         why: &str,
         asked: Option<std::time::Duration>,
+        counts: bool,
     ) -> Result<(), JournalError> {
         item.attempts = item.attempts.saturating_add(1);
-        match retry::next(
-            &self.region.retry,
-            item.attempts,
-            asked,
-            self.now,
-            retry::share(),
-        ) {
+        let mut retry = self.region.retry;
+        if !counts {
+            retry.attempts = u32::MAX;
+        }
+        match retry::next(&retry, item.attempts, asked, self.now(), retry::share()) {
             Some(at) => {
                 item.state = State::AwaitingRetry;
                 item.reason = why.to_owned();
                 item.due_at = Some(at);
                 let message = format!("attempt {}: {why}", item.attempts);
-                self.journal
-                    .write_item(item, Some(&message), self.now)
-                    .await
+                self.write(item, Some(&message)).await
             }
+            None if item.doubt => self.seek(item, why).await,
             None => {
                 let reason = format!("after {} attempts: {why}", item.attempts);
-                item.end(State::Failed, &reason);
-                self.journal.write_item(item, Some(&reason), self.now).await
+                self.finish(item, State::Failed, &reason).await
             }
         }
     }
 }
 
 /// When jobs are looked at again: soon at first, and less often after a while.
-pub(super) fn next_look(
-    first: Timestamp,
-    now: Timestamp,
-    poll: crate::flow::Poll,
-) -> Option<Timestamp> {
+pub(super) fn next_look(first: Timestamp, now: Timestamp, poll: Poll) -> Option<Timestamp> {
     let waited = now.duration_since(first).as_secs();
     let wait = match waited {
         ..600 => poll.first,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::Turn;
-use crate::flow::Target;
+use crate::flow::{Pattern, Target};
 use crate::gateway::{Protected, Trouble};
 use crate::journal::{Item, JournalError, Run};
 use crate::occurrence;
@@ -14,31 +14,34 @@ use crate::state::{State, Step};
 use crate::verdict::Verdict;
 
 impl Turn<'_> {
-    /// Lists the items of each vault and freezes those that the flow means.
-    pub(super) async fn resolve(&self, mut run: Run) -> Result<Option<Timestamp>, JournalError> {
+    /// Lists the items of each vault and freezes those that the flow means. What is named in full
+    /// and is not there has failed: nobody is to believe that it is backed up.
+    pub(super) async fn resolve(&self, run: Run) -> Result<Option<Timestamp>, JournalError> {
         let mut found: BTreeMap<String, Item> = BTreeMap::new();
         for target in &self.region.targets {
             let vault = target.id();
-            match self.gateway.protected(&vault, &run, self.now).await {
-                Ok(protected) => {
-                    for one in protected.into_iter().filter(|one| target.means(one)) {
-                        let item = new_item(&run, &vault, one);
-                        found.insert(item.item.to_ascii_lowercase(), item);
-                    }
-                }
+            let protected = match self.gateway.protected(&vault, &run, self.now()).await {
+                Ok(protected) => protected,
                 Err(trouble) => return self.unresolved(run, &vault, &trouble).await,
+            };
+            for pattern in target.items.iter().filter(|one| !one.text.contains('*')) {
+                if !protected.iter().any(|one| pattern.names_it(&one.name)) {
+                    let item = absent(&run, &vault, &pattern.text);
+                    found.insert(item.item.to_ascii_lowercase(), item);
+                }
+            }
+            for one in protected.into_iter().filter(|one| target.means(one)) {
+                let item = new_item(&run, &vault, one);
+                found.insert(item.item.to_ascii_lowercase(), item);
             }
         }
         if found.is_empty() {
-            run.state = State::Failed;
-            run.reason = "none of its vaults has an item that it means".to_owned();
-            run.ended = Some(self.now);
-            self.journal.write_run(&run, self.now).await?;
-            return Ok(None);
+            let reason = "none of its vaults has an item that it means";
+            return self.end(run, State::Failed, reason).await;
         }
         let items: Vec<Item> = found.into_values().collect();
-        self.journal.resolve(&run, &items, self.now).await?;
-        Ok(Some(self.now))
+        self.journal.resolve(&run, &items, self.now()).await?;
+        Ok(Some(self.now()))
     }
 
     /// A list that cannot be read: tried again, until the run is too late.
@@ -63,10 +66,10 @@ impl Turn<'_> {
         };
         run.attempts = run.attempts.saturating_add(1);
         run.reason = format!("the items of vault {name} are not known: {said}");
-        let late = self.now.duration_since(run.due) > self.region.deadline.finish_within.signed();
+        let late = self.now().duration_since(run.due) > self.region.deadline.finish_within.signed();
         match lasting {
-            Some(state) => (run.state, run.ended) = (state, Some(self.now)),
-            None if late => (run.state, run.ended) = (State::TimedOut, Some(self.now)),
+            Some(state) => (run.state, run.ended) = (state, Some(self.now())),
+            None if late => (run.state, run.ended) = (State::TimedOut, Some(self.now())),
             // A gateway that is away for an hour costs no night: this is tried until it is too late.
             None => {
                 let patient = crate::flow::Retry {
@@ -74,10 +77,10 @@ impl Turn<'_> {
                     ..self.region.retry
                 };
                 run.state = State::AwaitingRetry;
-                run.due_at = retry::next(&patient, run.attempts, asked, self.now, retry::share());
+                run.due_at = retry::next(&patient, run.attempts, asked, self.now(), retry::share());
             }
         }
-        self.journal.write_run(&run, self.now).await?;
+        self.journal.write_run(&run, self.now()).await?;
         Ok(run.due_at)
     }
 }
@@ -93,15 +96,35 @@ impl Target {
 
     /// Whether the flow means an item.
     pub fn means(&self, item: &Protected) -> bool {
-        let Some((kind, name)) = item.name.split_once(':') else {
-            return false;
-        };
-        let named = |pattern: &crate::flow::Pattern| {
-            pattern.kind.as_str() == kind && pattern.names.matches(name)
-        };
-        let meant = self.items.iter().any(named);
-        meant && !self.exclude.iter().any(named)
+        let named = |pattern: &Pattern| pattern.names_it(&item.name);
+        self.items.iter().any(named) && !self.exclude.iter().any(named)
     }
+}
+
+impl Pattern {
+    /// Whether it is the name of an item, with its kind.
+    fn names_it(&self, name: &str) -> bool {
+        let parts = name.split_once(':');
+        parts.is_some_and(|(kind, name)| self.kind.as_str() == kind && self.names.matches(name))
+    }
+}
+
+/// An item that is named and that its vault does not protect.
+fn absent(run: &Run, vault: &str, name: &str) -> Item {
+    let mut item = new_item(
+        run,
+        vault,
+        Protected {
+            id: format!("{vault}#{name}"),
+            name: name.to_owned(),
+            last_recovery_point: None,
+        },
+    );
+    item.end(
+        State::Failed,
+        "the vault does not protect it, or its protection is stopped",
+    );
+    item
 }
 
 fn new_item(run: &Run, vault: &str, protected: Protected) -> Item {
@@ -117,6 +140,10 @@ fn new_item(run: &Run, vault: &str, protected: Protected) -> Item {
         attempts: 0,
         due_at: None,
         sent_at: None,
+        keep_until: None,
+        doubt: false,
+        seen_at: None,
+        job_started: None,
         decision: None,
         approval: None,
         asked_at: None,

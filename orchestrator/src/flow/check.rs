@@ -256,7 +256,7 @@ impl Checker<'_> {
         }
         let targets = region.targets.iter().map(|target| self.target(target));
         let targets: Option<Vec<Target>> = targets.collect();
-        let schedule = schedule?;
+        let mut schedule = schedule?;
         if let Some(catchup) = region.schedule.catchup_window.as_ref()
             && schedule.catchup_window > deadline.finish_within
         {
@@ -270,6 +270,8 @@ impl Checker<'_> {
                 "a run that is caught up later could not end in time",
             );
         }
+        // A run that is caught up later could not end in time.
+        schedule.catchup_window = schedule.catchup_window.min(deadline.finish_within);
         Some(Region {
             name: name.to_owned(),
             schedule,

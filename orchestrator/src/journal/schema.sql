@@ -39,6 +39,13 @@ CREATE TABLE items (
     attempts INTEGER NOT NULL DEFAULT 0,
     due_at TEXT,
     sent_at TEXT,
+    -- What was asked for, the same however often it is sent.
+    keep_until TEXT,
+    -- Whether it may have reached Azure without an answer that says so.
+    doubt INTEGER NOT NULL DEFAULT 0,
+    -- When Azure was last known to have it.
+    seen_at TEXT,
+    job_started TEXT,
     decision TEXT,
     approval TEXT,
     -- Since when people are asked, and for how many milliseconds they were before.
@@ -47,6 +54,20 @@ CREATE TABLE items (
     job TEXT,
     recovery_point TEXT,
     PRIMARY KEY (run, item)
+);
+CREATE INDEX items_backed_up ON items (item, recovery_point) WHERE recovery_point IS NOT NULL;
+CREATE TABLE told (
+    flow TEXT NOT NULL,
+    region TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    -- Since when the channel is asked about, and the end of the last run that it was.
+    since TEXT NOT NULL,
+    until TEXT,
+    failures INTEGER NOT NULL DEFAULT 0,
+    failing INTEGER NOT NULL DEFAULT 0,
+    -- When it was told last of recovery points that are too old.
+    aged TEXT,
+    PRIMARY KEY (flow, region, channel)
 );
 CREATE TABLE events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -9,10 +9,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use regorus::Engine;
 use serde_json::Value;
 
-use super::syntax::{Module, items, line, member, spanned};
+use super::syntax::{Module, Rule, items, line, member, spanned};
 use crate::problem::Problem;
 use crate::schema::always;
 
+/// Builtins that can have no value, whatever their arguments are.
+const UNSURE: [&str; 6] = [
+    "max",
+    "min",
+    "time.add_date",
+    "units.parse",
+    "units.parse_bytes",
+    "json.patch",
+];
 /// What has a body of its own, so that its names are its own.
 const INNER: [&str; 3] = ["ArrayCompr", "SetCompr", "ObjectCompr"];
 
@@ -22,20 +31,49 @@ pub(super) fn check(engine: &mut Engine, modules: &[Module]) -> Vec<Problem> {
     problems.extend(whole_packages(modules));
     problems.extend(defaults(modules));
     problems.extend(functions(modules));
-    for (tree, module) in engine.get_modules().iter().zip(modules) {
-        let file = File {
-            text: tree.package.span.source.get_contents(),
-            global: global(modules, module),
-        };
-        let tree = serde_json::to_value(tree).unwrap_or_default();
-        for rule in items(member(&tree, "rules")) {
+    // What replaces `input` makes nothing sure of its members.
+    let replaces = |rule: &Rule| {
+        let mut replaced = rule.replaced.iter();
+        replaced.any(|target| target.path.first().is_some_and(|root| root == "input"))
+    };
+    let whole = !modules
+        .iter()
+        .flat_map(|module| &module.rules)
+        .any(replaces);
+    let trees: Vec<(Value, String)> = engine
+        .get_modules()
+        .iter()
+        .map(|tree| {
+            let text = tree.package.span.source.get_contents().clone();
+            (serde_json::to_value(tree).unwrap_or_default(), text)
+        })
+        .collect();
+    for ((tree, text), module) in trees.iter().zip(modules) {
+        let global = global(modules, module);
+        let package: Vec<&Value> = trees
+            .iter()
+            .zip(modules)
+            .filter(|(_, other)| other.package == module.package)
+            .map(|((tree, _), _)| tree)
+            .collect();
+        for rule in items(member(tree, "rules")).filter_map(|rule| rule.get("Spec")) {
+            let own = bound(rule, text);
+            let mut file = File {
+                text,
+                global: global
+                    .iter()
+                    .copied()
+                    .filter(|name| !own.contains(*name))
+                    .collect(),
+                unsure: BTreeSet::new(),
+                whole,
+            };
+            file.unsure = file.could_be_absent(&package, module);
             let mut found = Vec::new();
-            if let Some(rule) = rule.get("Spec") {
-                file.head(rule, &mut found);
-                file.below(rule, Place::Other, &mut found);
-                file.unbound(rule, &mut found);
-                file.undecided(rule, &mut found);
-            }
+            file.head(rule, &mut found);
+            file.below(rule, Place::Other, &mut found);
+            file.unbound(rule, &mut found);
+            file.undecided(rule, &mut found);
             problems.extend(found.into_iter().map(|(line, message, hint)| {
                 Problem::error(&module.file, Some(line), message).hint(hint)
             }));
@@ -153,6 +191,46 @@ fn global<'m>(modules: &'m [Module], of: &Module) -> BTreeSet<&'m str> {
     names
 }
 
+/// The names that a rule gives a value itself, whatever else they are outside of it.
+fn bound(rule: &Value, text: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let named = |tree: &Value| {
+        Name::all(tree)
+            .into_iter()
+            .map(|name| name.text.to_owned())
+            .collect::<Vec<_>>()
+    };
+    let nodes = |kind: &str| {
+        let mut nodes = Vec::new();
+        under(rule, kind, &mut nodes);
+        nodes
+    };
+    for arguments in nodes("args") {
+        names.extend(named(arguments));
+    }
+    for assigned in nodes("AssignExpr") {
+        if member(assigned, "op").as_str() == Some("ColEq") {
+            names.extend(named(member(assigned, "lhs")));
+        }
+    }
+    for some in nodes("SomeIn") {
+        names.extend(named(member(some, "key")));
+        names.extend(named(member(some, "value")));
+    }
+    let every = nodes("Every");
+    let spans = every
+        .iter()
+        .flat_map(|one| [member(one, "key"), member(one, "value")]);
+    let vars = nodes("SomeVars");
+    let spans = spans.chain(vars.iter().flat_map(|one| items(member(one, "vars"))));
+    names.extend(
+        spans
+            .filter_map(|span| spanned(text, span))
+            .map(str::to_owned),
+    );
+    names
+}
+
 type Found = Vec<(u32, &'static str, &'static str)>;
 
 /// Where an expression stands.
@@ -167,7 +245,12 @@ enum Place {
 /// What a rule's names are looked up in.
 struct File<'m> {
     text: &'m str,
+    /// Rules, imports and documents, but for those that the rule has a name of its own for.
     global: BTreeSet<&'m str>,
+    /// Those of them that could have no value.
+    unsure: BTreeSet<String>,
+    /// Whether `input` is always a whole one.
+    whole: bool,
 }
 
 impl File<'_> {
@@ -202,8 +285,8 @@ impl File<'_> {
             found.push((line, message, hint));
         }
         // Of its solutions the engine loses those before one without a value.
-        let many = name.open || kind == "Set";
-        if many && items(member(rule, "bodies")).next().is_some() {
+        let many = name.open || kind == "Set" || self.runs(member(rule, "bodies"));
+        if many {
             let parts = [member(head, "key"), member(head, "assign")];
             let parts = parts.into_iter().chain(name.indexes);
             if let Some(line) = parts.filter_map(|part| self.absent(part)).min() {
@@ -212,6 +295,63 @@ impl File<'_> {
                 found.push((line, message, hint));
             }
         }
+    }
+
+    /// Whether bodies go through something, so that there can be several solutions.
+    fn runs(&self, bodies: &Value) -> bool {
+        match bodies {
+            Value::Array(items) => items.iter().any(|item| self.runs(item)),
+            Value::Object(members) => members.iter().any(|(kind, part)| match kind.as_str() {
+                "SomeIn" | "SomeVars" => true,
+                "NotExpr" | "Every" => false,
+                inner if INNER.contains(&inner) => false,
+                "Call" if part.pointer("/fcn/Var/value") == Some(&Value::from("walk")) => true,
+                "index" => self.has_own(part) || self.runs(part),
+                _ => self.runs(part),
+            }),
+            _ => false,
+        }
+    }
+
+    /// Names of the package that could have no value: imports, and rules without a default whose
+    /// value is not written out.
+    fn could_be_absent(&self, package: &[&Value], module: &Module) -> BTreeSet<String> {
+        let mut unsure: BTreeSet<String> = module
+            .imports
+            .iter()
+            .map(|(name, _)| name.clone())
+            .collect();
+        let mut sure: BTreeSet<String> = BTreeSet::new();
+        for rule in package.iter().flat_map(|tree| items(member(tree, "rules"))) {
+            if let Some(default) = rule.get("Default") {
+                sure.extend(
+                    Name::all(member(default, "refr"))
+                        .first()
+                        .map(|name| name.text.to_owned()),
+                );
+                continue;
+            }
+            let Some(spec) = rule.get("Spec") else {
+                continue;
+            };
+            let head = member(spec, "head").as_object();
+            let Some((kind, head)) = head.and_then(|head| head.iter().next()) else {
+                continue;
+            };
+            let refr = member(head, "refr");
+            let Some(name) = Name::all(refr).first().map(|name| name.text.to_owned()) else {
+                continue;
+            };
+            let bare = items(member(spec, "bodies")).next().is_none();
+            let written = bare && self.part(member(head, "assign")).is_none();
+            if kind == "Set" || (kind == "Compr" && (written || Link::of(refr).links > 0)) {
+                sure.insert(name);
+            } else if kind == "Compr" {
+                unsure.insert(name);
+            }
+        }
+        unsure.retain(|name| !sure.contains(name) && self.global.contains(name.as_str()));
+        unsure
     }
 
     /// The line of an expression that has a value for some of the rule's own names only: it
@@ -227,7 +367,7 @@ impl File<'_> {
             "RefDot" | "RefBrack" => self.has_own(part).then(|| line(part)),
             "Call" => {
                 let parameters = member(part, "params");
-                let own = self.is_own(member(part, "fcn")) && self.has_own(parameters);
+                let own = self.is_unsure(member(part, "fcn")) && self.has_own(parameters);
                 own.then(|| line(part)).or_else(|| self.absent(parameters))
             }
             _ => self.absent(part),
@@ -315,19 +455,25 @@ impl File<'_> {
 
     /// The line of a part of an expression that could have no value. A path alone may have none.
     fn unanswered(&self, tree: &Value) -> Option<u32> {
+        if tree.get("Var").is_some() {
+            return None;
+        }
         if tree.get("RefDot").is_none() && tree.get("RefBrack").is_none() {
             return self.part(tree);
         }
-        let mut indexes = Link::of(tree).indexes.into_iter();
-        indexes.find_map(|index| self.part(index))
+        let link = Link::of(tree);
+        let base = link.base.get("Var").is_none().then_some(link.base);
+        let mut parts = link.indexes.into_iter().chain(base);
+        parts.find_map(|part| self.part(part))
     }
 
     /// The line of a path or of a question to a function of the bundle, outside of comprehensions.
     fn part(&self, tree: &Value) -> Option<u32> {
         // What every request has is there.
-        if fixed(tree).is_some_and(|path| {
+        let there = |path: Vec<&str>| {
             path.first() == Some(&"input") && always(path.get(1..).unwrap_or_default())
-        }) {
+        };
+        if self.whole && self.global.contains("input") && fixed(tree).is_some_and(there) {
             return None;
         }
         let members = match tree {
@@ -337,40 +483,109 @@ impl File<'_> {
         };
         members.iter().find_map(|(kind, part)| match kind.as_str() {
             "RefDot" | "RefBrack" => Some(line(part)),
-            "Call" if self.is_own(member(part, "fcn")) => Some(line(part)),
+            "Var" => {
+                let name = member(part, "value").as_str().unwrap_or_default();
+                self.unsure.contains(name).then(|| line(part))
+            }
+            "Call" if self.is_unsure(member(part, "fcn")) => Some(line(part)),
             "Call" => self.part(member(part, "params")),
             inner if INNER.contains(&inner) => None,
             _ => self.part(part),
         })
     }
 
-    fn is_own(&self, function: &Value) -> bool {
+    /// Whether a function could have no value: one of the bundle, or a builtin that is so.
+    fn is_unsure(&self, function: &Value) -> bool {
         let names = Name::all(function);
-        names.iter().any(|name| self.global.contains(name.text))
+        let builtin = fixed(function).map(|path| path.join("."));
+        builtin.is_some_and(|name| UNSURE.contains(&name.as_str()))
+            || names.iter().any(|name| self.global.contains(name.text))
     }
 
-    /// Names that stand under one `not` and nowhere else in a rule.
+    /// Names under `not` that have no value from the query that it stands in, or from one around
+    /// that.
     fn unbound(&self, rule: &Value, found: &mut Found) {
-        let all = Name::all(rule);
-        let count = |names: &[Name<'_>], text| names.iter().filter(|one| one.text == text).count();
-        // `every` tells where its names stand, not what they are.
-        let mut every = Vec::new();
-        under(rule, "Every", &mut every);
-        let spans = every.iter().flat_map(|one| [&one["key"], &one["value"]]);
-        let given: BTreeSet<&str> = spans.filter_map(|span| spanned(self.text, span)).collect();
-        let mut negated = Vec::new();
-        under(rule, "NotExpr", &mut negated);
-        for one in negated {
-            let own = Name::all(one);
-            for name in own.iter().filter(|name| !name.inner && !name.called) {
-                let known = name.text == "_"
-                    || given.contains(name.text)
-                    || self.global.contains(name.text);
-                if !known && count(&own, name.text) == count(&all, name.text) {
+        let head = member(rule, "head").as_object();
+        let head = head.and_then(|head| head.values().next());
+        let arguments = head.map(|head| Name::all(member(head, "args")));
+        let arguments = arguments.into_iter().flatten();
+        let known: BTreeSet<String> = arguments.map(|name| name.text.to_owned()).collect();
+        for body in items(member(rule, "bodies")) {
+            self.query(member(body, "query"), &known, found);
+        }
+        if let Some(head) = head {
+            self.nested(head, &known, found);
+        }
+    }
+
+    fn query(&self, query: &Value, outer: &BTreeSet<String>, found: &mut Found) {
+        let mut known = outer.clone();
+        for statement in items(member(query, "stmts")) {
+            self.direct(member(statement, "literal"), &mut known);
+        }
+        for statement in items(member(query, "stmts")) {
+            let negated = statement.pointer("/literal/NotExpr");
+            for name in negated.map(Name::all).into_iter().flatten() {
+                let own = !name.inner && !name.called && name.text != "_";
+                if own && !known.contains(name.text) && !self.global.contains(name.text) {
                     let message = "a name under `not` has no value there";
                     found.push((name.line, message, IN_ITS_OWN_RULE));
                 }
             }
+            self.nested(statement, &known, found);
+        }
+    }
+
+    /// The names that a statement could give a value.
+    fn direct(&self, tree: &Value, known: &mut BTreeSet<String>) {
+        match tree {
+            Value::Array(items) => items.iter().for_each(|item| self.direct(item, known)),
+            Value::Object(members) => {
+                for (kind, part) in members {
+                    match kind.as_str() {
+                        "NotExpr" => {}
+                        inner if INNER.contains(&inner) => {}
+                        "Every" => self.direct(member(part, "domain"), known),
+                        "SomeVars" => {
+                            let names = items(member(part, "vars"));
+                            let names = names.filter_map(|span| spanned(self.text, span));
+                            known.extend(names.map(str::to_owned));
+                        }
+                        "Var" => known.extend(member(part, "value").as_str().map(str::to_owned)),
+                        _ => self.direct(part, known),
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Queries within an expression, which know what is known around them.
+    fn nested(&self, tree: &Value, known: &BTreeSet<String>, found: &mut Found) {
+        match tree {
+            Value::Array(items) => items
+                .iter()
+                .for_each(|item| self.nested(item, known, found)),
+            Value::Object(members) => {
+                for (kind, part) in members {
+                    if INNER.contains(&kind.as_str()) {
+                        self.query(member(part, "query"), known, found);
+                    } else if kind == "Every" {
+                        // It tells where its names stand, not what they are.
+                        let spans = [member(part, "key"), member(part, "value")];
+                        let names = spans
+                            .into_iter()
+                            .filter_map(|span| spanned(self.text, span));
+                        let mut inner = known.clone();
+                        inner.extend(names.map(str::to_owned));
+                        self.query(member(part, "query"), &inner, found);
+                        self.nested(member(part, "domain"), known, found);
+                    } else {
+                        self.nested(part, known, found);
+                    }
+                }
+            }
+            _ => {}
         }
     }
 
@@ -492,6 +707,7 @@ struct Link<'t> {
     links: usize,
     open: bool,
     indexes: Vec<&'t Value>,
+    base: &'t Value,
 }
 
 impl<'t> Link<'t> {
@@ -500,6 +716,7 @@ impl<'t> Link<'t> {
             links: 0,
             open: false,
             indexes: Vec::new(),
+            base: tree,
         };
         while let Some(one) = tree.get("RefBrack").or_else(|| tree.get("RefDot")) {
             link.links += 1;
@@ -512,6 +729,7 @@ impl<'t> Link<'t> {
             }
             tree = member(one, "refr");
         }
+        link.base = tree;
         link
     }
 }

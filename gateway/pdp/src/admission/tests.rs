@@ -415,6 +415,29 @@ fn forms_that_the_engine_reads_otherwise_are_refused() {
             "r[x].a := y if some x, y in input.o",
             "goes on behind a name",
         ),
+        ("r := e.max if some e in input.l", "could have no value"),
+        ("r contains input.l[_].name", "could have no value"),
+        ("limit := input.limit\nr if not limit > 5", "has no value"),
+        (
+            "r if {\n\txs := input.l\n\tnot max(xs) > 5\n}",
+            "has no value",
+        ),
+        (
+            "f(x) := x\nr if {\n\tx := 1\n\tnot f(x).ok\n}",
+            "has no value",
+        ),
+        (
+            "r if {\n\tnot input.l[x] == 1\n\tnot input.m[x] == 1\n}",
+            "a name under `not`",
+        ),
+        (
+            "r if {\n\ty := [x | some x in input.a]\n\tcount(y) > 0\n\tnot input.l[x] == 1\n}",
+            "a name under `not`",
+        ),
+        (
+            "a if not input.operation.class in {\"read\"}\nr if a with input.operation as {}",
+            "has no value",
+        ),
         ("r := input.a if input.b else := 1", "with an `else`"),
         (
             "f(x) := 1 if x == 1 else := x.a if x else := 3",
@@ -473,6 +496,16 @@ fn forms_that_the_engine_reads_otherwise_are_refused() {
             "is a rule elsewhere",
         ),
         ("f(1) := 2", "f(x) := 3", "goes on in another file"),
+        (
+            "window := 1",
+            "r contains window.msg if some window in input.l",
+            "could have no value",
+        ),
+        (
+            "limit := input.limit",
+            "r if {\n\tx := 1\n\tnot x > limit\n}",
+            "has no value",
+        ),
     ] {
         let [one, other] = [one, other].map(|rules| format!("package vaultgate\n{rules}\n"));
         let files = [
@@ -508,6 +541,13 @@ fn what_the_engine_reads_as_it_is_meant_is_admitted() {
         "r if input.n == 1 with input.n as input.m",
         "r if {\n\tx := input.a\n\tinput.n == 1 with input.n as x\n}",
         "default f(_) := 1\nf(x) := x if x\nr := f(input.a)",
+        "s contains 1\nr if {\n\tx := 1\n\tnot x in s\n}",
+        "default limit := 1\nlimit := input.l if input.l > 1\nr if {\n\tx := 2\n\tnot x > limit\n}",
+        "limit := 7\nr if {\n\tx := 2\n\tnot x > limit\n}",
+        "a if input.a\nr if not a",
+        "r := [x | some x in input.l; not x == 1]",
+        "r := x.y if x := input.z",
+        "limit := 7\nr contains y if {\n\tsome x in input.l\n\ty := x.z\n\ty > limit\n}",
         "r if {\n\tinput.a in input.l\n}",
         "r := {x | some x in input.l; x in input.m}",
     ] {
