@@ -92,11 +92,14 @@ impl Pattern {
         let names = self.text.split_once(':').map_or("", |(_, names)| names);
         let (place, name) = names.split_once('/').unwrap_or_default();
         let (container, item) = match self.kind {
-            Kind::Vm => (format!("*;{place};{name}"), format!("vm;*;{place};{name}")),
-            Kind::Sql => (format!("*;{place}"), format!("sqldatabase;*;{name}")),
+            Kind::Vm => (
+                format!("*;*;{place};{name}"),
+                format!("vm;*;{place};{name}"),
+            ),
+            Kind::Sql => (format!("*;*;*;{place}"), format!("sqldatabase;*;{name}")),
             // The item's own name is a digest that only Azure knows.
             Kind::Share => (
-                format!("storagecontainer;*;{place}"),
+                format!("storagecontainer;*;*;{place}"),
                 "azurefileshare;*".to_owned(),
             ),
         };

@@ -189,3 +189,21 @@ test_budgets_are_not_told_where_nothing_is_counted_or_settled if {
 	decision := data.vaultgate.decision with input as asked with data.vaultgate.settings as settings
 	decision.budgets == set()
 }
+
+# A budget of nothing is one, and what is less is none: its rule denies, and nothing is told of it.
+test_budgets_below_nothing_are_not_told if {
+	asked := testing.custody("restore", {})
+	none := decided(asked, "restore", "day", 0)
+	some budget in none.budgets
+	[budget.of, budget.limit, budget.left] == ["principal", 0, 0]
+	less := decided(asked, "restore", "day", -1)
+	less.budgets == set()
+	fraction := decided(asked, "restore", "day", -0.5)
+	fraction.budgets == set()
+}
+
+# In an incident restores are not counted against anybody.
+test_budgets_are_not_told_of_restores_in_a_hurry if {
+	asked := testing.custody("restore", {"incident": {"frozen": true, "restore_fast_path": true, "break_glass": null}})
+	remaining(asked) == set()
+}

@@ -121,6 +121,15 @@ test_flow_not_covered_denies_what_only_ends_like_a_name if {
 	testing.codes(decision) == {"flow-not-covered"}
 }
 
+test_flow_not_covered_spares_names_of_several_parts if {
+	item := replace(testing.item, "/protectedItems/i", "/protectedItems/VM;a;rg;web")
+	pattern := replace(testing.item, "/protectedItems/i", "/protectedItems/vm;*;rg;w*")
+	asked := object.union(in_flow("nightly"), {"resource": {"item": item}})
+	named := definition({"targets": [{"items": [pattern]}]})
+	decision := data.vaultgate.decision with input as asked with data.flows as named
+	testing.codes(decision) == set()
+}
+
 # What is no item is none of those that a definition names.
 test_flow_not_covered_denies_what_is_no_item if {
 	nothing := object.union(in_flow("nightly"), {"resource": {"item": null}})

@@ -324,7 +324,7 @@ mod tests {
     fn last_nights_job_is_not_taken_for_tonights() {
         let web = item("rg1/web");
         let old = job("old", -1_440, Some(-1_400));
-        assert_eq!(found(&web, &[old.clone()], &["rg1/web"]), None);
+        assert_eq!(found(&web, std::slice::from_ref(&old), &["rg1/web"]), None);
         let running = job("running", -60, None);
         assert_eq!(
             found(&web, &[old.clone(), running], &["rg1/web"]).as_deref(),
@@ -342,7 +342,11 @@ mod tests {
         let web = item("rg1/web");
         let running = job("running", -60, None);
         assert_eq!(
-            found(&web, &[running.clone()], &["rg1/web", "rg2/web"]),
+            found(
+                &web,
+                std::slice::from_ref(&running),
+                &["rg1/web", "rg2/web"]
+            ),
             None
         );
         let mine = Job {
