@@ -6,6 +6,9 @@
 //! here is true after a crash at any instant: an intent is written before the request it stands
 //! for, under a key with which the gateway does nothing twice.
 
+mod rows;
+mod told;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,6 +21,8 @@ use sqlx::{Row as _, Sqlite, Transaction};
 use uuid::Uuid;
 
 use crate::state::{State, Step};
+pub use rows::{Cursor, Event, Item, Run};
+pub use told::Told;
 
 /// Marks the file as ours in SQLite's header ("VGOR").
 const APPLICATION_ID: i64 = 0x5647_4F52;
@@ -71,123 +76,6 @@ pub struct Journal {
 /// The right to run the flows of a journal: one process has it at a time.
 #[derive(Debug)]
 pub struct Claim(#[expect(dead_code, reason = "held until it is dropped")] std::fs::File);
-
-/// A run of a region.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Run {
-    /// Its id.
-    pub id: Uuid,
-    /// The flow.
-    pub flow: String,
-    /// The region.
-    pub region: String,
-    /// Digest of the definition that it runs.
-    pub digest: String,
-    /// When it was due.
-    pub due: Timestamp,
-    /// Its state.
-    pub state: State,
-    /// Why it is in that state.
-    pub reason: String,
-    /// When it began.
-    pub started: Option<Timestamp>,
-    /// When it ended.
-    pub ended: Option<Timestamp>,
-    /// Whether its items are known.
-    pub resolved: bool,
-    /// When it is looked at again.
-    pub due_at: Option<Timestamp>,
-    /// How often its items could not be listed.
-    pub attempts: u32,
-    /// Whether somebody asked to end it.
-    pub cancel: bool,
-}
-
-/// An item of a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
-    /// The run.
-    pub run: Uuid,
-    /// Its ARM id.
-    pub item: String,
-    /// Its name as flow files write it.
-    pub name: String,
-    /// ARM id of its vault.
-    pub vault: String,
-    /// The key under which its backup is sent.
-    pub key: Uuid,
-    /// How far it has come.
-    pub step: Step,
-    /// Its state.
-    pub state: State,
-    /// Why it is in that state.
-    pub reason: String,
-    /// How often its step was tried.
-    pub attempts: u32,
-    /// When it is looked at again.
-    pub due_at: Option<Timestamp>,
-    /// When its backup was first sent.
-    pub sent_at: Option<Timestamp>,
-    /// How long what is backed up is kept: as it was first asked for.
-    pub keep_until: Option<Timestamp>,
-    /// Whether it may have reached Azure without an answer that says so.
-    pub doubt: bool,
-    /// When Azure was last known to have it.
-    pub seen_at: Option<Timestamp>,
-    /// When its job began.
-    pub job_started: Option<Timestamp>,
-    /// The decision that let it through.
-    pub decision: Option<String>,
-    /// The approval that it waits for.
-    pub approval: Option<String>,
-    /// Since when people are asked.
-    pub asked_at: Option<Timestamp>,
-    /// Milliseconds for which people were asked before.
-    pub waited: i64,
-    /// The job at Azure.
-    pub job: Option<String>,
-    /// The recovery point that came of it.
-    pub recovery_point: Option<Timestamp>,
-}
-
-/// Something that happened.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// When.
-    pub at: Timestamp,
-    /// In which run.
-    pub run: Uuid,
-    /// To which item; empty for the run itself.
-    pub item: String,
-    /// The state after it.
-    pub state: State,
-    /// What happened, for people.
-    pub message: String,
-}
-
-/// What a channel was told of a region.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Told {
-    /// The end of the last run that it was told of, or was not to be.
-    pub until: Option<Timestamp>,
-    /// Since when it is asked about.
-    pub since: Timestamp,
-    /// Runs in a row that failed.
-    pub failures: i64,
-    /// Whether it knows that the region fails.
-    pub failing: bool,
-    /// When it was told of recovery points that are too old.
-    pub aged: Option<Timestamp>,
-}
-
-/// Where a region's schedule was looked at last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Cursor {
-    /// Everything until here is a run.
-    pub looked_until: Timestamp,
-    /// Whether somebody holds the region.
-    pub paused: bool,
-}
 
 impl Journal {
     /// Opens a journal, or makes it.
@@ -640,136 +528,6 @@ impl Journal {
             })
         };
         rows.iter().map(event).collect()
-    }
-
-    /// What a channel was told of a region; from now on where it never was asked about.
-    ///
-    /// # Errors
-    ///
-    /// Where the journal cannot be used.
-    pub async fn told(
-        &self,
-        flow: &str,
-        region: &str,
-        channel: &str,
-        now: Timestamp,
-    ) -> Result<Told, JournalError> {
-        let row =
-            sqlx::query("SELECT * FROM told WHERE flow = $1 AND region = $2 AND channel = $3")
-                .bind(flow)
-                .bind(region)
-                .bind(channel)
-                .fetch_optional(&self.pool)
-                .await
-                .map_err(|error| self.failed(error))?;
-        let Some(row) = row else {
-            // What ended before there was a channel is not news.
-            let told = Told {
-                until: Some(now),
-                since: now,
-                failures: 0,
-                failing: false,
-                aged: None,
-            };
-            self.note_told(flow, region, channel, &told).await?;
-            return Ok(told);
-        };
-        Ok(Told {
-            until: self.maybe_instant(&row, "until")?,
-            since: self.instant(&row, "since")?,
-            failures: self.integer(&row, "failures")?,
-            failing: self.integer(&row, "failing")? != 0,
-            aged: self.maybe_instant(&row, "aged")?,
-        })
-    }
-
-    /// Writes what a channel was told of a region.
-    ///
-    /// # Errors
-    ///
-    /// Where the journal cannot be written.
-    pub async fn note_told(
-        &self,
-        flow: &str,
-        region: &str,
-        channel: &str,
-        told: &Told,
-    ) -> Result<(), JournalError> {
-        let mut change = self.begin().await?;
-        let text = "INSERT INTO told (flow, region, channel, since, until, failures, failing, aged)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (flow, region, channel)
-            DO UPDATE SET until = $5, failures = $6, failing = $7, aged = $8";
-        let query = sqlx::query(text)
-            .bind(flow.to_owned())
-            .bind(region.to_owned())
-            .bind(channel.to_owned())
-            .bind(told.since.to_string())
-            .bind(told.until.map(|at| at.to_string()))
-            .bind(told.failures)
-            .bind(i64::from(told.failing))
-            .bind(told.aged.map(|at| at.to_string()));
-        self.run(query, &mut change).await?;
-        self.commit(change).await
-    }
-
-    /// Runs of a region that ended after an instant, in the order of their ends.
-    ///
-    /// # Errors
-    ///
-    /// Where the journal cannot be read.
-    pub async fn ended_since(
-        &self,
-        flow: &str,
-        region: &str,
-        after: Option<Timestamp>,
-    ) -> Result<Vec<Run>, JournalError> {
-        let text = "SELECT * FROM runs WHERE flow = $1 AND region = $2 AND ended IS NOT NULL ORDER BY due DESC LIMIT 200";
-        let query = sqlx::query(text)
-            .bind(flow.to_owned())
-            .bind(region.to_owned());
-        let mut runs = self.runs(query).await?;
-        // Instants as text are not in order where their fractions differ in length.
-        runs.retain(|run| run.ended > after);
-        runs.sort_by_key(|run| (run.ended, run.due));
-        Ok(runs)
-    }
-
-    /// The newest recovery point of each item of the newest run of a region that knew its items.
-    ///
-    /// # Errors
-    ///
-    /// Where the journal cannot be read.
-    pub async fn newest_points(
-        &self,
-        flow: &str,
-        region: &str,
-    ) -> Result<Vec<(String, Option<Timestamp>)>, JournalError> {
-        let newest = "SELECT id FROM runs WHERE flow = $1 AND region = $2 AND resolved = 1 ORDER BY due DESC LIMIT 1";
-        let newest: Option<String> = sqlx::query_scalar(newest)
-            .bind(flow)
-            .bind(region)
-            .fetch_optional(&self.pool)
-            .await
-            .map_err(|error| self.failed(error))?;
-        let Some(newest) = newest else {
-            return Ok(Vec::new());
-        };
-        let text = "SELECT now.name AS name, old.recovery_point AS recovery_point FROM items AS now
-            LEFT JOIN items AS old ON old.item = now.item AND old.recovery_point IS NOT NULL
-            WHERE now.run = $1 ORDER BY now.name";
-        let rows = sqlx::query(text).bind(newest).fetch_all(&self.pool).await;
-        let mut points: Vec<(String, Option<Timestamp>)> = Vec::new();
-        for row in rows.map_err(|error| self.failed(error))? {
-            let (name, point) = (
-                self.text(&row, "name")?,
-                self.maybe_instant(&row, "recovery_point")?,
-            );
-            match points.last_mut().filter(|(own, _)| *own == name) {
-                Some((_, newest)) => *newest = (*newest).max(point),
-                None => points.push((name, point)),
-            }
-        }
-        Ok(points)
     }
 
     async fn runs(

@@ -150,7 +150,13 @@ fn the_emulator_imports_nothing_of_the_product() {
 #[test]
 fn every_file_says_what_it_owns() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for folder in ["gateway", "tests/sim", "tests/demo", "tests/it"] {
+    for folder in [
+        "gateway",
+        "orchestrator",
+        "tests/sim",
+        "tests/demo",
+        "tests/it",
+    ] {
         let mut found = Vec::new();
         files(&root.join(folder), &mut found);
         for path in found {

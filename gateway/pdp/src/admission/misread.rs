@@ -4,7 +4,10 @@
 //! decides here. Each of these was found by asking both engines the same; where they part the
 //! engine mostly says yes to more. `tests/policy/opa.py` asks them in every run.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod names;
+mod package;
+
+use std::collections::BTreeSet;
 
 use regorus::Engine;
 use serde_json::Value;
@@ -12,6 +15,7 @@ use serde_json::Value;
 use super::syntax::{Module, Rule, items, line, member, spanned};
 use crate::problem::Problem;
 use crate::schema::always;
+use names::{INNER, Link, Name, bound, fixed, under};
 
 /// Builtins that can have no value, whatever their arguments are.
 const UNSURE: [&str; 6] = [
@@ -22,15 +26,12 @@ const UNSURE: [&str; 6] = [
     "units.parse_bytes",
     "json.patch",
 ];
-/// What has a body of its own, so that its names are its own.
-const INNER: [&str; 3] = ["ArrayCompr", "SetCompr", "ObjectCompr"];
-
 /// Looks at every file of an engine; `modules` are the same files, as admission reads them.
 pub(super) fn check(engine: &mut Engine, modules: &[Module]) -> Vec<Problem> {
-    let mut problems = imports(modules);
-    problems.extend(whole_packages(modules));
-    problems.extend(defaults(modules));
-    problems.extend(functions(modules));
+    let mut problems = package::imports(modules);
+    problems.extend(package::whole_packages(modules));
+    problems.extend(package::defaults(modules));
+    problems.extend(package::functions(modules));
     // What replaces `input` makes nothing sure of its members.
     let replaces = |rule: &Rule| {
         let mut replaced = rule.replaced.iter();
@@ -84,102 +85,6 @@ pub(super) fn check(engine: &mut Engine, modules: &[Module]) -> Vec<Problem> {
     problems
 }
 
-/// A name that one file imports is that import in every file of the package.
-fn imports(modules: &[Module]) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let mut known: BTreeMap<(&[String], &str), &[String]> = BTreeMap::new();
-    for module in modules {
-        for (name, target) in &module.imports {
-            let first = *known.entry((&module.package, name)).or_insert(target);
-            let rules = modules
-                .iter()
-                .filter(|other| other.package == module.package)
-                .flat_map(|other| &other.rules);
-            let at = module.package.len();
-            let of_rule = rules
-                .into_iter()
-                .any(|rule| rule.path.get(at) == Some(name) && rule.path.len() > at);
-            let stands = match (first == target.as_slice(), of_rule) {
-                (false, _) => "another import",
-                (true, true) => "a rule",
-                (true, false) => continue,
-            };
-            let package = module.package.join(".");
-            let message = format!("the import `{name}` is {stands} elsewhere in `{package}`");
-            let hint = "what a file imports, all files of its package import: use another name";
-            problems.push(Problem::error(&module.file, Some(module.line), message).hint(hint));
-        }
-    }
-    problems
-}
-
-/// A package looked at as a whole lacks rules that are not evaluated by then.
-fn whole_packages(modules: &[Module]) -> Vec<Problem> {
-    let is_package = |path: &[String]| {
-        let mut packages = modules.iter().map(|module| &module.package);
-        packages.any(|package| package.starts_with(path))
-    };
-    let mut problems = Vec::new();
-    for module in modules {
-        for rule in &module.rules {
-            for reference in &rule.references {
-                let first = reference.path.first();
-                let imported = module.imports.iter().any(|(name, _)| Some(name) == first);
-                let absolute = imported || first.is_some_and(|name| name == "data");
-                let meanings = module.meanings(&reference.path);
-                let Some(meaning) = meanings.first().filter(|_| absolute) else {
-                    continue;
-                };
-                if is_package(meaning) {
-                    let message = format!("`{}` is a whole package", meaning.join("."));
-                    let hint = "name the rule or the data that is meant";
-                    let problem = Problem::error(&module.file, Some(reference.line), message);
-                    problems.push(problem.hint(hint));
-                }
-            }
-        }
-    }
-    problems
-}
-
-/// Of two defaults of one rule the engine takes one.
-fn defaults(modules: &[Module]) -> Vec<Problem> {
-    let mut known = BTreeSet::new();
-    let mut problems = Vec::new();
-    for module in modules {
-        for rule in module.rules.iter().filter(|rule| rule.default) {
-            if !known.insert(&rule.path) {
-                let message = format!("`{}` has a default already", rule.path.join("."));
-                let problem = Problem::error(&module.file, Some(rule.line), message);
-                problems.push(problem.hint("keep one of the two"));
-            }
-        }
-    }
-    problems
-}
-
-/// Of a function in several files the engine takes the parameters of one definition for those of
-/// another.
-fn functions(modules: &[Module]) -> Vec<Problem> {
-    let mut known: BTreeMap<&[String], &str> = BTreeMap::new();
-    let mut problems = Vec::new();
-    for module in modules {
-        let functions = module.rules.iter().filter(|rule| rule.arguments.is_some());
-        for rule in functions.filter(|rule| !rule.default) {
-            let first = *known.entry(&rule.path).or_insert(&module.file);
-            if first != module.file {
-                let message = format!(
-                    "the function `{}` goes on in another file",
-                    rule.path.join(".")
-                );
-                let hint = format!("keep all of it in one file, such as `{first}`");
-                problems.push(Problem::error(&module.file, Some(rule.line), message).hint(hint));
-            }
-        }
-    }
-    problems
-}
-
 /// The names that a file's rules know from outside of themselves.
 fn global<'m>(modules: &'m [Module], of: &Module) -> BTreeSet<&'m str> {
     let mut names = BTreeSet::from(["input", "data"]);
@@ -188,46 +93,6 @@ fn global<'m>(modules: &'m [Module], of: &Module) -> BTreeSet<&'m str> {
         let rules = module.rules.iter();
         names.extend(rules.filter_map(|rule| Some(rule.path.get(of.package.len())?.as_str())));
     }
-    names
-}
-
-/// The names that a rule gives a value itself, whatever else they are outside of it.
-fn bound(rule: &Value, text: &str) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    let named = |tree: &Value| {
-        Name::all(tree)
-            .into_iter()
-            .map(|name| name.text.to_owned())
-            .collect::<Vec<_>>()
-    };
-    let nodes = |kind: &str| {
-        let mut nodes = Vec::new();
-        under(rule, kind, &mut nodes);
-        nodes
-    };
-    for arguments in nodes("args") {
-        names.extend(named(arguments));
-    }
-    for assigned in nodes("AssignExpr") {
-        if member(assigned, "op").as_str() == Some("ColEq") {
-            names.extend(named(member(assigned, "lhs")));
-        }
-    }
-    for some in nodes("SomeIn") {
-        names.extend(named(member(some, "key")));
-        names.extend(named(member(some, "value")));
-    }
-    let every = nodes("Every");
-    let spans = every
-        .iter()
-        .flat_map(|one| [member(one, "key"), member(one, "value")]);
-    let vars = nodes("SomeVars");
-    let spans = spans.chain(vars.iter().flat_map(|one| items(member(one, "vars"))));
-    names.extend(
-        spans
-            .filter_map(|span| spanned(text, span))
-            .map(str::to_owned),
-    );
     names
 }
 
@@ -642,24 +507,6 @@ impl File<'_> {
 const IN_ITS_OWN_RULE: &str =
     "give what is negated a rule of its own, and write `not` before its name";
 
-/// The names of a path, where all of them are written out.
-fn fixed(mut tree: &Value) -> Option<Vec<&str>> {
-    let mut names = Vec::new();
-    loop {
-        if let Some(link) = tree.get("RefDot") {
-            names.push(member(link, "field").get(1)?.as_str()?);
-            tree = member(link, "refr");
-        } else if let Some(link) = tree.get("RefBrack") {
-            names.push(link.pointer("/index/String/value")?.as_str()?);
-            tree = member(link, "refr");
-        } else {
-            names.push(tree.pointer("/Var/value")?.as_str()?);
-            names.reverse();
-            return Some(names);
-        }
-    }
-}
-
 /// The names that a function takes.
 fn parameters(tree: &Value, at: u32, found: &mut Found) {
     let names = Name::all(tree);
@@ -696,104 +543,6 @@ fn pattern(tree: &Value, found: &mut Found) {
                     "Array" => pattern(member(part, "items"), found),
                     _ => {}
                 }
-            }
-        }
-        _ => {}
-    }
-}
-
-/// What a rule is called, such as `a.b[x]`.
-struct Link<'t> {
-    links: usize,
-    open: bool,
-    indexes: Vec<&'t Value>,
-    base: &'t Value,
-}
-
-impl<'t> Link<'t> {
-    fn of(mut tree: &'t Value) -> Link<'t> {
-        let mut link = Link {
-            links: 0,
-            open: false,
-            indexes: Vec::new(),
-            base: tree,
-        };
-        while let Some(one) = tree.get("RefBrack").or_else(|| tree.get("RefDot")) {
-            link.links += 1;
-            if let Some(index) = one
-                .get("index")
-                .filter(|index| index.get("String").is_none())
-            {
-                link.open = true;
-                link.indexes.push(index);
-            }
-            tree = member(one, "refr");
-        }
-        link.base = tree;
-        link
-    }
-}
-
-/// A name as it is used.
-struct Name<'t> {
-    text: &'t str,
-    line: u32,
-    /// Whether it is the name of a function that is called.
-    called: bool,
-    /// Whether it stands in a comprehension, which has names of its own.
-    inner: bool,
-}
-
-impl<'t> Name<'t> {
-    fn all(tree: &'t Value) -> Vec<Name<'t>> {
-        let mut names = Vec::new();
-        Name::collect(tree, false, false, &mut names);
-        names
-    }
-
-    fn collect(tree: &'t Value, called: bool, inner: bool, names: &mut Vec<Name<'t>>) {
-        match tree {
-            Value::Array(items) => items
-                .iter()
-                .for_each(|item| Name::collect(item, called, inner, names)),
-            Value::Object(members) => {
-                for (kind, part) in members {
-                    let inner = inner || INNER.contains(&kind.as_str());
-                    if kind == "Var"
-                        && let Some(text) = member(part, "value").as_str()
-                    {
-                        let line = line(part);
-                        names.push(Name {
-                            text,
-                            line,
-                            called,
-                            inner,
-                        });
-                    }
-                    // In the brackets of what is called stand names that are not called.
-                    let called = match kind.as_str() {
-                        "fcn" => true,
-                        "index" | "params" => false,
-                        _ => called,
-                    };
-                    Name::collect(part, called, inner, names);
-                }
-            }
-            _ => {}
-        }
-    }
-}
-
-/// All nodes of a kind below one.
-fn under<'t>(tree: &'t Value, wanted: &str, nodes: &mut Vec<&'t Value>) {
-    match tree {
-        Value::Array(items) => items.iter().for_each(|item| under(item, wanted, nodes)),
-        Value::Object(members) => {
-            for (kind, part) in members {
-                if kind == wanted {
-                    nodes.push(part);
-                }
-                under(part, wanted, nodes);
             }
         }
         _ => {}
