@@ -4,24 +4,14 @@
 //! content codings, every answer bounded in time and size. Whether a request may
 //! have left is told apart from one that surely did not: an outcome depends on it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{Request, Response, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
+use vaultgate_https::{Client, ClientError, causes};
 
-/// How long an idle connection is kept.
-const IDLE: Duration = Duration::from_secs(60);
 /// Time for a TCP connection.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -32,17 +22,6 @@ pub(crate) struct FetchLimits {
     pub(crate) total: Duration,
     /// Largest answer, bytes.
     pub(crate) max_body: usize,
-}
-
-/// Why connections cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum OutboundError {
-    /// A CA file holds no certificate.
-    #[error("the extra CA holds no usable certificate: {0}")]
-    Ca(String),
-    /// TLS cannot be configured.
-    #[error("TLS cannot be configured: {0}")]
-    Tls(#[from] rustls::Error),
 }
 
 /// Why there is no answer.
@@ -89,7 +68,7 @@ enum Plain {
 /// A pooled client; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Outbound {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client,
     plain: Plain,
 }
 
@@ -101,46 +80,9 @@ impl std::fmt::Debug for Outbound {
 
 impl Outbound {
     /// A client that trusts the system's roots and the certificates of `extra_ca`.
-    pub(crate) fn new(extra_ca: Option<&[u8]>) -> Result<Outbound, OutboundError> {
-        let mut roots = RootCertStore::empty();
-        // A machine without roots can still reach what the extra CA vouches for.
-        for certificate in rustls_native_certs::load_native_certs().certs {
-            let _ = roots.add(certificate);
-        }
-        if let Some(pem) = extra_ca {
-            let mut added = 0;
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|e| OutboundError::Ca(e.to_string()))?;
-                roots
-                    .add(certificate)
-                    .map_err(|e| OutboundError::Ca(e.to_string()))?;
-                added += 1;
-            }
-            if added == 0 {
-                return Err(OutboundError::Ca("no PEM certificate in it".into()));
-            }
-        }
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(CONNECT));
-        // One scheme check of our own below: http is for loopback and link-local only.
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .build(connector);
+    pub(crate) fn new(extra_ca: Option<&[u8]>) -> Result<Outbound, ClientError> {
         Ok(Outbound {
-            client,
+            client: vaultgate_https::client(extra_ca, CONNECT)?,
             plain: Plain::Never,
         })
     }
@@ -180,9 +122,9 @@ impl Outbound {
     ) -> Result<Response<Bytes>, FetchError> {
         let answer = self.client.request(request).await.map_err(|error| {
             if error.is_connect() {
-                FetchError::Connect(chain(&error))
+                FetchError::Connect(causes(&error))
             } else {
-                FetchError::Broken(chain(&error))
+                FetchError::Broken(causes(&error))
             }
         })?;
         let (parts, body) = answer.into_parts();
@@ -233,16 +175,4 @@ async fn read(mut body: Incoming, max: usize) -> Result<Bytes, FetchError> {
         }
     }
     Ok(read.freeze())
-}
-
-/// An error with its causes: the first alone says "client error".
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

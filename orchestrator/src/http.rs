@@ -8,35 +8,23 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{Request, Response, Uri};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use vaultgate_https::{Client, ClientError, causes};
 
 /// Longest exchange.
 const LONGEST: Duration = Duration::from_secs(60);
 /// Largest answer, bytes: a page of a list.
 const LARGEST: usize = 8 << 20;
 const CONNECT: Duration = Duration::from_secs(5);
-const IDLE: Duration = Duration::from_secs(60);
 
 /// Why connections cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// A CA file holds no certificate.
-    #[error("the CA file holds no usable certificate: {0}")]
-    Ca(String),
-    /// TLS cannot be configured.
-    #[error("TLS cannot be configured: {0}")]
-    Tls(#[from] rustls::Error),
+    /// The CA file holds no certificate, or TLS cannot be configured.
+    #[error(transparent)]
+    Client(#[from] ClientError),
     /// An address is none that may be called.
     #[error(
         "`{0}` may not be called: write `https://`; plain HTTP is for this machine and its metadata service"
@@ -61,7 +49,7 @@ pub enum FetchError {
 /// A pooled client; cheap to clone.
 #[derive(Clone)]
 pub struct Http {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: Client,
     /// Scheme, host and port.
     addresses: Arc<BTreeSet<String>>,
 }
@@ -85,47 +73,12 @@ impl Http {
         addresses: impl IntoIterator<Item = &'a str>,
         ca: Option<&[u8]>,
     ) -> Result<Http, HttpError> {
-        let mut roots = RootCertStore::empty();
-        for certificate in rustls_native_certs::load_native_certs().certs {
-            // A machine without roots can still reach what the CA file vouches for.
-            let _ = roots.add(certificate);
-        }
-        if let Some(pem) = ca {
-            let mut added = 0;
-            for certificate in CertificateDer::pem_slice_iter(pem) {
-                let certificate = certificate.map_err(|error| HttpError::Ca(error.to_string()))?;
-                roots
-                    .add(certificate)
-                    .map_err(|error| HttpError::Ca(error.to_string()))?;
-                added += 1;
-            }
-            if added == 0 {
-                return Err(HttpError::Ca("there is none".to_owned()));
-            }
-        }
-        let tls = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(CONNECT));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .build(connector);
         let addresses = addresses
             .into_iter()
             .map(|address| origin(address).ok_or_else(|| HttpError::Address(address.to_owned())));
         let addresses = addresses.collect::<Result<BTreeSet<String>, HttpError>>()?;
         Ok(Http {
-            client,
+            client: vaultgate_https::client(ca, CONNECT)?,
             addresses: Arc::new(addresses),
         })
     }
@@ -158,11 +111,16 @@ impl Http {
                 .request(request)
                 .await
                 .map_err(|error| match error.is_connect() {
-                    true => FetchError::Connect(chain(&error)),
-                    false => FetchError::Broken(chain(&error)),
+                    true => FetchError::Connect(causes(&error)),
+                    false => FetchError::Broken(causes(&error)),
                 })?;
         let (parts, body) = answer.into_parts();
-        Ok(Response::from_parts(parts, read(body).await?))
+        let body = Limited::new(body, LARGEST).collect().await;
+        let body = body.map_err(|error| match error.is::<LengthLimitError>() {
+            true => FetchError::Broken(format!("the answer is larger than {LARGEST} bytes")),
+            false => FetchError::Broken(causes(&*error)),
+        })?;
+        Ok(Response::from_parts(parts, body.to_bytes()))
     }
 }
 
@@ -183,34 +141,6 @@ fn origin(address: &str) -> Option<String> {
         "{scheme}://{host}:{}",
         uri.port_u16().unwrap_or(usual)
     ))
-}
-
-async fn read(mut body: Incoming) -> Result<Bytes, FetchError> {
-    let mut read = BytesMut::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| FetchError::Broken(error.to_string()))?;
-        if let Ok(data) = frame.into_data() {
-            if read.len() + data.len() > LARGEST {
-                return Err(FetchError::Broken(format!(
-                    "the answer is larger than {LARGEST} bytes"
-                )));
-            }
-            read.extend_from_slice(&data);
-        }
-    }
-    Ok(read.freeze())
-}
-
-/// An error with its causes: the first alone says "client error".
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

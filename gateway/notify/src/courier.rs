@@ -13,9 +13,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use uuid::Uuid;
+use vaultgate_https::ClientError;
 
 use crate::channel::{Blame, Channel, ChannelError, DeliveryError, Route};
-use crate::http::{Client, Connections, ConnectionsError};
+use crate::http::{Client, Connections};
 use crate::outbox::{Outbox, OutboxError};
 
 mod retries;
@@ -34,7 +35,7 @@ pub enum CourierError {
     Twice(String),
     /// Connections cannot be set up.
     #[error(transparent)]
-    Connections(#[from] ConnectionsError),
+    Connections(#[from] ClientError),
     /// A channel cannot be set up.
     #[error(transparent)]
     Channel(#[from] ChannelError),

@@ -6,7 +6,6 @@
 //! into an error: who knows the rest can post in the gateway's name.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,22 +13,14 @@ use http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER
 use http::{Method, Request, Uri};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
-use rustls::crypto::aws_lc_rs;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::time::{Instant, timeout_at};
 use url::{Host, Url};
+use vaultgate_https::{ClientError, causes};
 
-/// How long an idle connection is kept.
-const IDLE: Duration = Duration::from_secs(60);
 /// Largest answer that is read, bytes. What is read serves the next use of the
 /// connection only; the status alone decides.
 const MOST_READ: usize = 64 << 10;
@@ -56,17 +47,6 @@ impl Default for Connections {
             mail: Duration::from_secs(30),
         }
     }
-}
-
-/// Why connections cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectionsError {
-    /// The extra CA holds no certificate.
-    #[error("the extra CA holds no usable certificate: {0}")]
-    Ca(String),
-    /// TLS cannot be configured.
-    #[error("TLS cannot be configured: {0}")]
-    Tls(#[from] rustls::Error),
 }
 
 /// Why an address may not be posted to. Names the host at most.
@@ -132,7 +112,7 @@ impl Target {
 
     fn failed(&self, error: &legacy::Error) -> PostError {
         let host = self.host.clone();
-        let cause = chain(error);
+        let cause = causes(error);
         if error.is_connect() {
             PostError::Unreachable { host, cause }
         } else {
@@ -181,37 +161,16 @@ pub(crate) enum PostError {
 /// A pooled client; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Client {
-    client: legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: vaultgate_https::Client,
     limit: Duration,
 }
 
 impl Client {
     /// A client that trusts the system's roots and the certificates of `ca`.
-    pub(crate) fn new(
-        connections: &Connections,
-        ca: Option<&[u8]>,
-    ) -> Result<Client, ConnectionsError> {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let tls = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots(ca)?)
-            .with_no_client_auth();
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(connections.connect));
+    pub(crate) fn new(connections: &Connections, ca: Option<&[u8]>) -> Result<Client, ClientError> {
         // Which addresses may do without TLS is `Target`'s to say, once for all.
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
-        let client = legacy::Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(IDLE)
-            .build(connector);
         Ok(Client {
-            client,
+            client: vaultgate_https::client(ca, connections.connect)?,
             limit: connections.exchange,
         })
     }
@@ -243,29 +202,6 @@ impl Client {
             retry_after: retry_after(&parts.headers, now),
         })
     }
-}
-
-fn roots(ca: Option<&[u8]>) -> Result<RootCertStore, ConnectionsError> {
-    let mut roots = RootCertStore::empty();
-    // A machine without roots can still reach what the extra CA vouches for.
-    for certificate in rustls_native_certs::load_native_certs().certs {
-        let _ = roots.add(certificate);
-    }
-    let Some(pem) = ca else {
-        return Ok(roots);
-    };
-    let mut added = 0;
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|e| ConnectionsError::Ca(e.to_string()))?;
-        roots
-            .add(certificate)
-            .map_err(|e| ConnectionsError::Ca(e.to_string()))?;
-        added += 1;
-    }
-    if added == 0 {
-        return Err(ConnectionsError::Ca("no PEM certificate in it".into()));
-    }
-    Ok(roots)
 }
 
 fn request(letter: Letter<'_>) -> Result<Request<Full<Bytes>>, PostError> {
@@ -301,19 +237,6 @@ fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let at = DateTimeParser::new().parse_timestamp(value).ok()?;
     // A date that has passed asks for nothing.
     Duration::try_from(at.duration_since(now)).ok()
-}
-
-/// An error with its causes: the first alone says "client error". None of them knows
-/// the address: they are of the connection, below it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

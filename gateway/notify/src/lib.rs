@@ -20,7 +20,7 @@ mod outbox;
 #[cfg(test)]
 mod test_receiver;
 
-pub use crate::http::{AddressError, Connections, ConnectionsError};
+pub use crate::http::{AddressError, Connections};
 pub use channel::{
     Channel, ChannelError, Mail, MailError, MailLogin, MailSettings, MailTls, Slack, Teams, Webhook,
 };

@@ -8,9 +8,8 @@ use super::Turn;
 use crate::flow::{Pattern, Target};
 use crate::gateway::{Protected, Trouble};
 use crate::journal::{Item, JournalError, Run};
-use crate::occurrence;
 use crate::retry;
-use crate::state::{State, Step};
+use crate::state::State;
 use crate::verdict::Verdict;
 
 impl Turn<'_> {
@@ -31,7 +30,7 @@ impl Turn<'_> {
                 }
             }
             for one in protected.into_iter().filter(|one| target.means(one)) {
-                let item = new_item(&run, &vault, one);
+                let item = Item::new(run.id, &vault, one.id, one.name);
                 found.insert(item.item.to_ascii_lowercase(), item);
             }
         }
@@ -111,44 +110,11 @@ impl Pattern {
 
 /// An item that is named and that its vault does not protect.
 fn absent(run: &Run, vault: &str, name: &str) -> Item {
-    let mut item = new_item(
-        run,
-        vault,
-        Protected {
-            id: format!("{vault}#{name}"),
-            name: name.to_owned(),
-            last_recovery_point: None,
-        },
-    );
+    let id = format!("{vault}#{name}");
+    let mut item = Item::new(run.id, vault, id, name.to_owned());
     item.end(
         State::Failed,
         "the vault does not protect it, or its protection is stopped",
     );
     item
-}
-
-fn new_item(run: &Run, vault: &str, protected: Protected) -> Item {
-    Item {
-        run: run.id,
-        key: occurrence::key(run.id, &protected.id),
-        item: protected.id,
-        name: protected.name,
-        vault: vault.to_owned(),
-        step: Step::Ready,
-        state: State::Scheduled,
-        reason: String::new(),
-        attempts: 0,
-        due_at: None,
-        sent_at: None,
-        keep_until: None,
-        doubt: false,
-        seen_at: None,
-        job_started: None,
-        decision: None,
-        approval: None,
-        asked_at: None,
-        waited: 0,
-        job: None,
-        recovery_point: None,
-    }
 }

@@ -270,30 +270,14 @@ mod tests {
 
     fn item(name: &str) -> Item {
         let names = format!("iaasvmcontainerv2;{}", name.replace('/', ";"));
+        let id =
+            format!("/v/protectionContainers/IaasVMContainer;{names}/protectedItems/VM;{names}");
         Item {
-            run: Uuid::nil(),
-            item: format!(
-                "/v/protectionContainers/IaasVMContainer;{names}/protectedItems/VM;{names}"
-            ),
-            name: format!("vm:{name}"),
-            vault: "/v".to_owned(),
-            key: Uuid::nil(),
             step: Step::Adopting,
             state: State::Adopted,
-            reason: String::new(),
-            attempts: 0,
-            due_at: None,
             sent_at: Some(at(0)),
-            keep_until: None,
-            doubt: false,
-            seen_at: None,
-            job_started: None,
             decision: Some("d1".to_owned()),
-            approval: None,
-            asked_at: None,
-            waited: 0,
-            job: None,
-            recovery_point: None,
+            ..Item::new(Uuid::nil(), "/v", id, format!("vm:{name}"))
         }
     }
 

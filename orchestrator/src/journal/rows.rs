@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use uuid::Uuid;
 
+use crate::occurrence;
 use crate::state::{State, Step};
 
 /// A run of a region.
@@ -81,6 +82,36 @@ pub struct Item {
     pub job: Option<String>,
     /// The recovery point that came of it.
     pub recovery_point: Option<Timestamp>,
+}
+
+impl Item {
+    /// An item of which nothing is done yet.
+    #[must_use]
+    pub fn new(run: Uuid, vault: &str, id: String, name: String) -> Item {
+        Item {
+            run,
+            key: occurrence::key(run, &id),
+            item: id,
+            name,
+            vault: vault.to_owned(),
+            step: Step::Ready,
+            state: State::Scheduled,
+            reason: String::new(),
+            attempts: 0,
+            due_at: None,
+            sent_at: None,
+            keep_until: None,
+            doubt: false,
+            seen_at: None,
+            job_started: None,
+            decision: None,
+            approval: None,
+            asked_at: None,
+            waited: 0,
+            job: None,
+            recovery_point: None,
+        }
+    }
 }
 
 /// Something that happened.

@@ -32,29 +32,8 @@ fn run() -> Run {
 }
 
 fn item(run: Uuid, name: &str) -> Item {
-    Item {
-        run,
-        item: format!("/subscriptions/1/{name}"),
-        name: name.to_owned(),
-        vault: "/subscriptions/1/v".to_owned(),
-        key: occurrence::key(run, name),
-        step: Step::Ready,
-        state: State::Scheduled,
-        reason: String::new(),
-        attempts: 0,
-        due_at: None,
-        sent_at: None,
-        keep_until: None,
-        doubt: false,
-        seen_at: None,
-        job_started: None,
-        decision: None,
-        approval: None,
-        asked_at: None,
-        waited: 0,
-        job: None,
-        recovery_point: None,
-    }
+    let id = format!("/subscriptions/1/{name}");
+    Item::new(run, "/subscriptions/1/v", id, name.to_owned())
 }
 
 #[tokio::test]

@@ -107,7 +107,7 @@ async fn nobody_there_is_told_without_the_address() {
 fn a_ca_without_a_certificate_is_refused() {
     assert!(matches!(
         Client::new(&connections(), Some(b"nothing")),
-        Err(ConnectionsError::Ca(_))
+        Err(ClientError::Ca(_))
     ));
 }
 
