@@ -208,7 +208,19 @@ impl Config {
                     vaultgate_notify::Channel::slack(name, &url)
                 }
             };
-            made.map_err(|error| form(&error.to_string()))
+            let made = made.map_err(|error| form(&error.to_string()))?;
+            let host = made.host().to_ascii_lowercase();
+            // Workflows of Teams are called there.
+            let workflow = ["logic.azure.com", "logic.azure.us"].iter().any(|hosts| {
+                let own = host.strip_suffix(hosts);
+                own.is_some_and(|own| own.ends_with('.'))
+            });
+            match is_azure(&host) && !workflow {
+                true => Err(form(&format!(
+                    "the channel `{name}` leads to `{host}`: the orchestrator reaches Azure through the gateway only"
+                ))),
+                false => Ok(made),
+            }
         });
         each.collect()
     }
@@ -363,11 +375,14 @@ const RESOURCE_MANAGER: &str = "797f4846-ba00-4fd7-ba43-dac1f8f63013";
 
 /// What a token is asked for: never Azure.
 fn audience(text: String) -> Result<String, ConfigError> {
-    let host = text.split("://").nth(1).unwrap_or(&text);
-    let host = host.split(['/', ':']).next().unwrap_or_default();
-    let host = host.to_ascii_lowercase();
+    // A scope may be several.
+    let azure = text.split_whitespace().any(|one| {
+        let host = one.split("://").nth(1).unwrap_or(one);
+        let host = host.split(['/', ':']).next().unwrap_or_default();
+        is_azure(&host.to_ascii_lowercase())
+    });
     let manager = text.to_ascii_lowercase().contains(RESOURCE_MANAGER);
-    match is_azure(&host) || manager {
+    match azure || manager {
         true => Err(form(&format!(
             "`{text}` is Azure's audience: ask for the gateway's"
         ))),
@@ -444,6 +459,11 @@ secret_file = "secret"
             (
                 "api://vaultgate/.default",
                 "https://management.azure.com/.default",
+                "ask for the gateway's",
+            ),
+            (
+                "api://vaultgate/.default",
+                "api://vaultgate/.default https://management.azure.com/.default",
                 "ask for the gateway's",
             ),
             (

@@ -464,7 +464,13 @@ impl Turn<'_> {
             run.reason = reason;
             self.journal.write_run(&run, self.now()).await?;
         }
-        Ok(open.iter().filter_map(|item| item.due_at).min())
+        // What is due and cannot be done yet waits for its slot, not for an instant.
+        let now = self.now();
+        let later = open
+            .iter()
+            .filter_map(|item| item.due_at)
+            .filter(|at| *at > now);
+        Ok(later.min())
     }
 
     /// Ends what takes too long. A job at Azure goes on, and is told.

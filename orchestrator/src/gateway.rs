@@ -40,6 +40,31 @@ pub enum Trouble {
     Broken(String),
 }
 
+impl Trouble {
+    /// What was said, for people.
+    pub fn said(&self) -> &str {
+        match self {
+            Trouble::Said(
+                Verdict::Denied(said)
+                | Verdict::Failed(said)
+                | Verdict::Missing(said)
+                | Verdict::Unauthenticated(said)
+                | Verdict::Transient(said, _),
+            ) => &said.message,
+            Trouble::Said(_) => "the answer means nothing",
+            Trouble::NotSent(why) | Trouble::Broken(why) => why,
+        }
+    }
+
+    /// How long the other side asks to be left alone.
+    pub fn wait(&self) -> Option<std::time::Duration> {
+        match self {
+            Trouble::Said(Verdict::Transient(_, wait)) => *wait,
+            _ => None,
+        }
+    }
+}
+
 /// An item that Azure protects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protected {
@@ -191,9 +216,7 @@ impl Gateway {
             .await?;
         let of_tier = |point: &&Value| tiers(point).contains(&tier);
         let times = pages.iter().filter(of_tier);
-        Ok(times
-            .filter_map(|point| instant(point, "/properties/recoveryPointTime"))
-            .max())
+        Ok(times.filter_map(made_at).max())
     }
 
     /// Asks for a backup of an item, under a key: sent twice it is done once. An approval that was
@@ -237,7 +260,9 @@ impl Gateway {
         let (sent, body) = self
             .send(Method::GET, &path, &[], String::new(), run, now)
             .await?;
-        if let Verdict::Missing(_) = sent.verdict {
+        if let Verdict::Missing(said) = &sent.verdict
+            && said.code == "approval-unknown"
+        {
             return Ok(Standing::Gone);
         }
         done(sent)?;
@@ -250,7 +275,9 @@ impl Gateway {
                 _ => Standing::Approved,
             },
             Some("used") => Standing::Used(text(&body, "/usedBy").unwrap_or_default().to_owned()),
-            _ => Standing::Gone,
+            Some("rejected" | "vetoed" | "expired" | "void") => Standing::Gone,
+            // A page of whoever stands before the gateway takes nothing back.
+            _ => return Err(garbage()),
         })
     }
 
@@ -314,6 +341,10 @@ impl Gateway {
         run: &Run,
         now: Timestamp,
     ) -> Result<(Sent, Bytes), Trouble> {
+        // A path from an answer must not go on in the name of the host.
+        if !path.starts_with('/') {
+            return Err(garbage());
+        }
         let token = self
             .tokens
             .token(now)
@@ -375,7 +406,7 @@ fn not_sent(error: &TokenError) -> Trouble {
 fn garbage() -> Trouble {
     let said = Refused {
         code: "answer-malformed".to_owned(),
-        message: "the answer is no list".to_owned(),
+        message: "the answer cannot be read".to_owned(),
     };
     Trouble::Said(Verdict::Transient(said, None))
 }
@@ -395,8 +426,23 @@ fn instant(value: &Value, pointer: &str) -> Option<Timestamp> {
     text(value, pointer)?.parse().ok()
 }
 
+/// When a recovery point was made: those of workloads say it under a name of their own.
+fn made_at(point: &Value) -> Option<Timestamp> {
+    let at = |name| instant(point, name);
+    at("/properties/recoveryPointTime").or_else(|| at("/properties/recoveryPointTimeInUTC"))
+}
+
 /// Where the data of a recovery point is, in the words of flow files.
 fn tiers(point: &Value) -> Vec<&'static str> {
+    // A share's is a snapshot where nothing is told of a vault.
+    let share = text(point, "/properties/objectType") == Some("AzureFileShareRecoveryPoint");
+    if share
+        && point
+            .pointer("/properties/recoveryPointTierDetails")
+            .is_none()
+    {
+        return vec!["snapshot"];
+    }
     let details = point
         .pointer("/properties/recoveryPointTierDetails")
         .and_then(Value::as_array);
@@ -480,5 +526,33 @@ impl Job {
     /// Whether it goes on.
     pub fn is_running(&self) -> bool {
         matches!(self.status.as_str(), "InProgress" | "Cancelling")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{made_at, tiers};
+
+    #[test]
+    fn points_say_when_and_where_in_the_words_of_their_kind() {
+        let at = "2026-11-23T02:30:00Z";
+        let read = |point: Value| (made_at(&point).is_some(), tiers(&point));
+        let details = json!([{"type": "InstantRP", "status": "Valid"},
+            {"type": "HardenedRP", "status": "Valid"}, {"type": "ArchivedRP", "status": "Deleted"}]);
+        let machine = json!({"properties": {"objectType": "IaasVMRecoveryPoint",
+            "recoveryPointTime": at, "recoveryPointTierDetails": details}});
+        assert_eq!(read(machine), (true, vec!["snapshot", "vault"]));
+        let database = json!({"properties": {"objectType": "AzureWorkloadSQLRecoveryPoint",
+            "recoveryPointTimeInUTC": at, "recoveryPointTierDetails": [{"type": "HardenedRP", "status": "Valid"}]}});
+        assert_eq!(read(database), (true, vec!["vault"]));
+        let share = json!({"properties": {"objectType": "AzureFileShareRecoveryPoint",
+            "recoveryPointTime": at}});
+        assert_eq!(read(share), (true, vec!["snapshot"]));
+        // Of anything else nothing is assumed.
+        let other =
+            json!({"properties": {"objectType": "IaasVMRecoveryPoint", "recoveryPointTime": 1}});
+        assert_eq!(read(other), (false, Vec::new()));
     }
 }

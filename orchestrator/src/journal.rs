@@ -406,7 +406,7 @@ impl Journal {
         let mut change = self.begin().await?;
         let text = "UPDATE items SET step = $3, state = $4, reason = $5, attempts = $6, due_at = $7, sent_at = $8,
             decision = $9, approval = $10, job = $11, recovery_point = $12, asked_at = $13, waited = $14, keep_until = $15, doubt = $16,
-            seen_at = $17, job_started = $18 WHERE run = $1 AND item = $2 AND step <> 'ended'";
+            seen_at = $17, job_started = $18, counted = $19 WHERE run = $1 AND item = $2 AND step <> 'ended'";
         let query = sqlx::query(text)
             .bind(item.run.to_string())
             .bind(item.item.clone())
@@ -425,7 +425,8 @@ impl Journal {
             .bind(item.keep_until.map(|at| at.to_string()))
             .bind(i64::from(item.doubt))
             .bind(item.seen_at.map(|at| at.to_string()))
-            .bind(item.job_started.map(|at| at.to_string()));
+            .bind(item.job_started.map(|at| at.to_string()))
+            .bind(i64::from(item.counted));
         self.run(query, &mut change).await?;
         if let Some(message) = message {
             self.note(item.run, &item.item, item.state, message, now, &mut change)
@@ -570,6 +571,7 @@ impl Journal {
             state: self.state(row)?,
             reason: self.text(row, "reason")?,
             attempts: u32::try_from(self.integer(row, "attempts")?).unwrap_or(u32::MAX),
+            counted: u32::try_from(self.integer(row, "counted")?).unwrap_or(u32::MAX),
             due_at: self.maybe_instant(row, "due_at")?,
             sent_at: self.maybe_instant(row, "sent_at")?,
             keep_until: self.maybe_instant(row, "keep_until")?,

@@ -52,8 +52,8 @@ pub fn of(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Verdict {
     match (status.as_u16(), decision, said.code.as_str()) {
         (200..=299, _, _) => Verdict::Done,
         (401, _, _) => Verdict::Unauthenticated(said),
-        // A redirect, or an answer of whoever stands before the gateway.
-        (300..=399, _, _) => Verdict::Failed(said),
+        // An answer of whoever stands before the gateway: it says nothing of what was asked.
+        (_, "", _) => Verdict::Transient(said, wait),
         (403, "approval", _) => match approval(&error) {
             Some(id) => Verdict::Approval(id),
             None => Verdict::Denied(said),
@@ -199,7 +199,11 @@ mod tests {
             read(400, "deny", "body-malformed", ""),
             Verdict::Denied(_)
         ));
-        assert!(matches!(read(302, "", "", ""), Verdict::Failed(_)));
+        // The gateway redirects nobody, and says of each answer whose it is.
+        for status in [302, 400, 403, 404, 409] {
+            let verdict = read(status, "", "", "");
+            assert!(matches!(verdict, Verdict::Transient(..)), "{verdict:?}");
+        }
     }
 
     #[test]

@@ -10,71 +10,86 @@ used.
 
 import argparse
 import collections
+import datetime
 import json
+import re
 import sys
 import urllib.parse
 
 
-def posts(journal, jobs):
-    """Backups that Azure took, as its jobs show: the item in lower case, and the id of the request."""
-    begun = collections.Counter(job["properties"]["activityId"] for job in jobs)
+# Clocks of the emulator and of recovery points differ by less.
+SKEW = datetime.timedelta(minutes=2)
+
+
+def instant(text):
+    # Fractions have as many digits as they need.
+    return datetime.datetime.fromisoformat(re.sub(r"\.\d+", "", text).replace("Z", "+00:00"))
+
+
+def taken_by_azure(journal, jobs):
+    """Backups that Azure began, as its jobs show: ids of requests, by item in lower case."""
+    begun = {job["properties"]["activityId"] for job in jobs}
+    taken = collections.defaultdict(set)
     for entry in journal:
         path = urllib.parse.unquote(entry["path"].partition("?")[0])
-        if entry["method"] == "POST" and path.lower().endswith("/backup"):
-            for _ in range(begun[entry["client_request_id"]]):
-                yield path[:-len("/backup")].lower(), entry["client_request_id"]
+        if entry["method"] == "POST" and path.lower().endswith("/backup") and entry["client_request_id"] in begun:
+            taken[path[:-len("/backup")].lower()].add(entry["client_request_id"])
+    return taken
+
+
+def of_item(item, job, sent):
+    """What is wrong with an item, given its job and whether Azure began what it asked for."""
+    if item["state"] == "Completed":
+        if job is None:
+            return "no such job"
+        if not sent or job["activityId"] != item["decision"]:
+            return f"its job is that of {job['activityId']}"
+        if job["status"] not in ("Completed", "CompletedWithWarnings"):
+            return f"its job is {job['status']}"
+        if not item["recovery_point"] or instant(item["recovery_point"]) < instant(job["startTime"]) - SKEW:
+            return f"its recovery point is of {item['recovery_point']}, its job of {job['startTime']}"
+    elif item["state"] == "Denied" and sent:
+        return "and yet Azure took it"
+    elif item["state"] == "Failed" and job is not None and job["status"] == "Completed":
+        return "and yet it is backed up"
+    elif item["state"] == "Failed" and job is None and sent:
+        return "and yet Azure has its job"
+    return None
+
+
+def of_run(run):
+    """What is wrong with a run, given its items."""
+    states = {item["state"] for item in run["items"]}
+    if run["ended"] is None:
+        yield f"has not ended ({run['state']})"
+    if run["state"] == "Completed" and states != {"Completed"}:
+        yield f"Completed with {sorted(states)}"
+    if run["state"] != "Completed" and states == {"Completed"}:
+        yield f"{run['state']} though all of it is Completed"
 
 
 def judge(journal, jobs, runs):
     """What is wrong."""
+    taken = taken_by_azure(journal, jobs)
+    by_name = {job["name"]: job["properties"] for job in jobs}
     wrong = []
-    taken = collections.defaultdict(list)
-    for item, identifier in posts(journal, jobs):
-        taken[item].append(identifier)
-    by_id = {job["name"]: job["properties"] for job in jobs}
-    claimed = collections.Counter()
-    keys = collections.Counter(item["key"] for run in runs for item in run["items"])
-    wrong += [f"the key {key} stands for {count} items" for key, count in keys.items() if count > 1]
     for run in runs:
-        ended = run["ended"] is not None
-        states = collections.Counter(item["state"] for item in run["items"])
-        if not ended:
-            wrong.append(f"{run['id']}: has not ended ({run['state']})")
-        if run["state"] == "Completed" and set(states) != {"Completed"}:
-            wrong.append(f"{run['id']}: Completed with {dict(states)}")
-        if run["state"] != "Completed" and set(states) == {"Completed"}:
-            wrong.append(f"{run['id']}: {run['state']} though all of it is Completed")
+        wrong += [f"{run['id']}: {why}" for why in of_run(run)]
         for item in run["items"]:
-            where = f"{run['id']} {item['name']} ({item['state']}, {item['reason']})"
             sent = item["decision"] in taken[item["item"].lower()]
-            job = by_id.get(item["job"])
-            if item["state"] == "Completed":
-                if job is None:
-                    wrong.append(f"{where}: no such job")
-                elif job["status"] not in ("Completed", "CompletedWithWarnings"):
-                    wrong.append(f"{where}: its job is {job['status']}")
-                elif not item["recovery_point"]:
-                    wrong.append(f"{where}: no recovery point")
-            if sent:
-                claimed[item["decision"]] += 1
-                if job is not None and not job["activityId"].startswith(item["decision"]):
-                    wrong.append(f"{where}: its job is that of {job['activityId']}")
-            if item["state"] == "Denied" and sent:
-                wrong.append(f"{where}: and yet Azure took it")
-            if item["state"] == "Failed" and job is not None and job["status"] == "Completed" and item["recovery_point"]:
-                wrong.append(f"{where}: and yet it is backed up")
-    for decision, count in claimed.items():
-        if count > 1:
-            wrong.append(f"the decision {decision} stands for {count} items")
-    # Every backup that Azure took belongs to one item of one run, and no item has two.
-    for item, identifiers in taken.items():
-        mine = [one for run in runs for one in run["items"] if one["item"].lower() == item]
-        known = {one["decision"] for one in mine}
-        stray = [identifier for identifier in identifiers if identifier not in known]
-        if stray:
-            wrong.append(f"{item}: taken by Azure and in no run: {stray}")
-        if len(identifiers) > len(mine):
-            wrong.append(f"{item}: {len(identifiers)} backups for {len(mine)} occurrences")
+            why = of_item(item, by_name.get(item["job"]), sent)
+            if why:
+                wrong.append(f"{run['id']} {item['name']} ({item['state']}, {item['reason']}): {why}")
+    items = [item for run in runs for item in run["items"]]
+    for what in ("key", "job", "decision"):
+        counts = collections.Counter(item[what] for item in items if item[what])
+        wrong += [f"the {what} {value} stands for {count} items" for value, count in counts.items() if count > 1]
+    begun = collections.Counter(job["properties"]["activityId"] for job in jobs)
+    # Every backup that Azure took belongs to one item of one run, and no occurrence has two.
+    for item, decisions in taken.items():
+        known = {one["decision"] for one in items if one["item"].lower() == item}
+        wrong += [f"{item}: taken by Azure and in no run: {stray}" for stray in sorted(decisions - known)]
+        wrong += [f"{item}: {begun[one]} jobs of the decision {one}" for one in sorted(decisions) if begun[one] > 1]
     return wrong
 
 

@@ -281,5 +281,81 @@ class Logs(unittest.TestCase):
         self.assertEqual(ask(os.path.join(HERE, "journals", "missing.json"))[0], 2)
 
 
+class Flows(unittest.TestCase):
+    """The judge of flows: one item of one run that was backed up, and what is not so."""
+
+    def judged(self, change=lambda journal, jobs, run: None):
+        item = {"item": "/v/a", "name": "vm:rg/a", "key": "k1", "state": "Completed", "reason": "", "decision": "d1",
+                "job": "j1", "recovery_point": "2026-11-23T02:31:00.5Z"}
+        run = {"id": "r1", "state": "Completed", "ended": "2026-11-23T02:40:00Z", "items": [item]}
+        journal = [{"method": "POST", "path": "/v/A/backup?x=1", "client_request_id": "d1"}]
+        jobs = [{"name": "j1", "properties": {"activityId": "d1", "status": "Completed",
+                                              "startTime": "2026-11-23T02:30:00.1234567Z"}}]
+        change(journal, jobs, run)
+        with tempfile.TemporaryDirectory() as folder:
+            command = [sys.executable, "-S", os.path.join(HERE, "flows.py")]
+            for name, text in (("journal", json.dumps(journal)), ("jobs", json.dumps(jobs)), ("runs", json.dumps(run))):
+                path = os.path.join(folder, name)
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(text)
+                command += [f"--{name}", path]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
+    def test_what_was_backed_up_once_is_good(self):
+        code, told = self.judged()
+        self.assertEqual(code, 0, told)
+
+        # Throttled and sent again: one job.
+        def again(journal, *_):
+            journal += [{**journal[0], "client_request_id": "d0"}, dict(journal[0])]
+        code, told = self.judged(again)
+        self.assertEqual(code, 0, told)
+
+    def test_everything_that_is_not_so_is_caught(self):
+        def item(**how):
+            return lambda journal, jobs, run: run["items"][0].update(how)
+
+        def job(**how):
+            return lambda journal, jobs, run: jobs[0]["properties"].update(how)
+
+        def twice(journal, jobs, run):
+            jobs.append({**jobs[0], "name": "j2"})
+
+        def stray(journal, jobs, run):
+            journal.append({**journal[0], "client_request_id": "d2"})
+            jobs.append({"name": "j2", "properties": {**jobs[0]["properties"], "activityId": "d2"}})
+
+        def shared(journal, jobs, run):
+            run["items"].append({**run["items"][0], "item": "/v/b", "key": "k2"})
+
+        def refused(state, **how):
+            def change(journal, jobs, run):
+                run.update(state=state)
+                run["items"][0].update(state=state, **how)
+            return change
+
+        for change, words in [
+            (item(decision=None), "its job is that of d1"),
+            (item(job=None), "no such job"),
+            (item(recovery_point=None), "its recovery point is of None"),
+            (item(recovery_point="2026-11-22T02:31:00Z"), "its recovery point is of 2026-11-22"),
+            (item(state="Failed"), "Completed with ['Failed']"),
+            (job(status="Failed"), "its job is Failed"),
+            (job(activityId="d9"), "its job is that of d9"),
+            (twice, "2 jobs of the decision d1"),
+            (stray, "taken by Azure and in no run: d2"),
+            (shared, "the job j1 stands for 2 items"),
+            (refused("Denied"), "and yet Azure took it"),
+            (refused("Failed"), "and yet it is backed up"),
+            (refused("Failed", job=None), "and yet Azure has its job"),
+            (lambda journal, jobs, run: run.update(ended=None), "has not ended"),
+            (lambda journal, jobs, run: run.update(state="Failed"), "though all of it is Completed"),
+        ]:
+            code, told = self.judged(change)
+            self.assertEqual(code, 1, told)
+            self.assertIn(words, told)
+
+
 if __name__ == "__main__":
     unittest.main()

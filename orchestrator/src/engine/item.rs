@@ -32,10 +32,19 @@ impl Turn<'_> {
             let due = item.due_at.is_none_or(|at| at <= now);
             match item.step {
                 // A crash, or no answer: the same key, so that it is one backup.
-                Step::Sent if due => sending.push(self.send(run, item)),
-                Step::Ready | Step::Asked if due && !closed && free > 0 => {
+                // What surely reached nobody is begun anew, and so not in its maintenance.
+                Step::Sent if due && (item.doubt || !closed) => {
+                    sending.push(self.send(run, item, true));
+                }
+                Step::Ready if due && !closed && free > 0 => {
                     free -= 1;
-                    sending.push(self.send(run, item));
+                    sending.push(self.send(run, item, true));
+                }
+                // How it stands is looked at whether or not it could be used now.
+                Step::Asked if due => {
+                    let usable = !closed && free > 0;
+                    free -= usize::from(usable);
+                    sending.push(self.send(run, item, usable));
                 }
                 _ => {}
             }
@@ -46,9 +55,10 @@ impl Turn<'_> {
         Ok(())
     }
 
-    async fn send(&self, run: &Run, item: &mut Item) -> Result<(), JournalError> {
+    /// `usable`: whether an approval that was given may be used now.
+    async fn send(&self, run: &Run, item: &mut Item, usable: bool) -> Result<(), JournalError> {
         if item.step == Step::Asked {
-            return self.approval(run, item).await;
+            return self.approval(run, item, usable).await;
         }
         let now = self.now();
         // Whether an earlier request may have reached Azure without an answer.
@@ -62,9 +72,10 @@ impl Turn<'_> {
             item.doubt = true;
             // On disk before it leaves: whoever finds this sends it again under the same key.
             self.write(item, Some("asks for its backup")).await?;
-        } else if item
-            .sent_at
-            .is_some_and(|at| now.duration_since(at) > KEY_LASTS)
+        } else if doubted
+            && item
+                .sent_at
+                .is_some_and(|at| now.duration_since(at) > KEY_LASTS)
         {
             return self
                 .seek(item, "it was sent too long ago to be sent again")
@@ -132,7 +143,7 @@ impl Turn<'_> {
             Verdict::Approval(id) => {
                 item.step = Step::Asked;
                 item.state = State::AwaitingApproval;
-                item.attempts = 0;
+                (item.attempts, item.counted) = (0, 0);
                 item.reason = format!("waits for approval {id}");
                 item.approval = Some(id);
                 item.asked_at.get_or_insert(self.now());
@@ -174,10 +185,14 @@ impl Turn<'_> {
         }
     }
 
-    /// Looks at the approval of an item, and uses it.
-    async fn approval(&self, run: &Run, item: &mut Item) -> Result<(), JournalError> {
+    /// Looks at the approval of an item, and uses it where it may be.
+    async fn approval(&self, run: &Run, item: &mut Item, usable: bool) -> Result<(), JournalError> {
         let id = item.approval.clone().unwrap_or_default();
         match self.gateway.approval(&id, run, self.now()).await {
+            Ok(Standing::Approved) if !usable => {
+                item.reason = format!("approval {id} was given; it waits for its turn");
+                self.asked_later(item).await
+            }
             Ok(Standing::Approved) => {
                 item.doubt = true;
                 let message = format!("approval {id} was given");
@@ -202,8 +217,18 @@ impl Turn<'_> {
                 let reason = format!("approval {id} was refused, or ran out");
                 self.finish(item, State::Denied, &reason).await
             }
-            // A gateway that is away gives no approval and takes none back.
-            Ok(Standing::Pending) | Err(_) => self.asked_later(item).await,
+            Ok(Standing::Pending) => {
+                item.reason = format!("waits for approval {id}");
+                item.asked_at.get_or_insert(self.now());
+                self.asked_later(item).await
+            }
+            // A gateway that is away gives no approval and takes none back. People are not what
+            // it waits for meanwhile: its deadline goes on.
+            Err(trouble) => {
+                item.answered(self.now());
+                item.reason = format!("approval {id} cannot be looked at: {}", trouble.said());
+                self.asked_later(item).await
+            }
         }
     }
 
@@ -228,7 +253,7 @@ impl Turn<'_> {
     /// It is looked at when the vault's jobs are.
     async fn waits(&self, item: &mut Item, message: &str) -> Result<(), JournalError> {
         let now = self.now();
-        item.attempts = 0;
+        (item.attempts, item.counted) = (0, 0);
         item.reason = message.to_owned();
         item.seen_at = Some(now);
         item.due_at = now.checked_add(self.region.poll.first.signed()).ok();
@@ -253,24 +278,26 @@ impl Turn<'_> {
         counts: bool,
     ) -> Result<(), JournalError> {
         item.attempts = item.attempts.saturating_add(1);
-        let mut retry = self.region.retry;
-        if !counts {
-            retry.attempts = u32::MAX;
-        }
-        match retry::next(&retry, item.attempts, asked, self.now(), retry::share()) {
-            Some(at) => {
-                item.state = State::AwaitingRetry;
-                item.reason = why.to_owned();
-                item.due_at = Some(at);
-                let message = format!("attempt {}: {why}", item.attempts);
-                self.write(item, Some(&message)).await
+        item.counted = item.counted.saturating_add(u32::from(counts));
+        let retry = &self.region.retry;
+        if counts && item.counted >= retry.attempts {
+            if item.doubt {
+                return self.seek(item, why).await;
             }
-            None if item.doubt => self.seek(item, why).await,
-            None => {
-                let reason = format!("after {} attempts: {why}", item.attempts);
-                self.finish(item, State::Failed, &reason).await
-            }
+            let reason = format!("after {} attempts: {why}", item.counted);
+            return self.finish(item, State::Failed, &reason).await;
         }
+        item.state = State::AwaitingRetry;
+        item.reason = why.to_owned();
+        item.due_at = Some(retry::next(
+            retry,
+            item.attempts,
+            asked,
+            self.now(),
+            retry::share(),
+        ));
+        let message = format!("attempt {}: {why}", item.attempts);
+        self.write(item, Some(&message)).await
     }
 }
 
@@ -284,3 +311,6 @@ pub(super) fn next_look(first: Timestamp, now: Timestamp, poll: Poll) -> Option<
     };
     now.checked_add(wait.signed()).ok()
 }
+
+#[cfg(test)]
+mod tests;

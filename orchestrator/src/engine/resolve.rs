@@ -21,7 +21,16 @@ impl Turn<'_> {
             let vault = target.id();
             let protected = match self.gateway.protected(&vault, &run, self.now()).await {
                 Ok(protected) => protected,
-                Err(trouble) => return self.unresolved(run, &vault, &trouble).await,
+                Err(trouble) => match lasting(&trouble) {
+                    // What one vault refuses for good is no reason to leave the others out.
+                    Some(state) => {
+                        let reason = format!("its items cannot be listed: {}", trouble.said());
+                        let item = ended(&run, &vault, vault.clone(), name(&vault), state, &reason);
+                        found.insert(item.item.to_ascii_lowercase(), item);
+                        continue;
+                    }
+                    None => return self.unresolved(run, &vault, &trouble).await,
+                },
             };
             for pattern in target.items.iter().filter(|one| !one.text.contains('*')) {
                 if !protected.iter().any(|one| pattern.names_it(&one.name)) {
@@ -50,34 +59,17 @@ impl Turn<'_> {
         vault: &str,
         trouble: &Trouble,
     ) -> Result<Option<Timestamp>, JournalError> {
-        let name = vault.rsplit('/').next().unwrap_or_default();
-        let (lasting, said, asked) = match trouble {
-            Trouble::Said(Verdict::Denied(said)) => {
-                (Some(State::Denied), said.message.clone(), None)
-            }
-            Trouble::Said(Verdict::Missing(said) | Verdict::Failed(said)) => {
-                (Some(State::Failed), said.message.clone(), None)
-            }
-            Trouble::Said(Verdict::Transient(said, wait)) => (None, said.message.clone(), *wait),
-            Trouble::Said(Verdict::Unauthenticated(said)) => (None, said.message.clone(), None),
-            Trouble::Said(_) => (None, "the answer means nothing".to_owned(), None),
-            Trouble::NotSent(why) | Trouble::Broken(why) => (None, why.clone(), None),
-        };
         run.attempts = run.attempts.saturating_add(1);
-        run.reason = format!("the items of vault {name} are not known: {said}");
-        let late = self.now().duration_since(run.due) > self.region.deadline.finish_within.signed();
-        match lasting {
-            Some(state) => (run.state, run.ended) = (state, Some(self.now())),
-            None if late => (run.state, run.ended) = (State::TimedOut, Some(self.now())),
+        let (vault, said) = (name(vault), trouble.said());
+        run.reason = format!("the items of vault {vault} are not known: {said}");
+        let now = self.now();
+        if now.duration_since(run.due) > self.region.deadline.finish_within.signed() {
+            (run.state, run.ended) = (State::TimedOut, Some(now));
+        } else {
             // A gateway that is away for an hour costs no night: this is tried until it is too late.
-            None => {
-                let patient = crate::flow::Retry {
-                    attempts: u32::MAX,
-                    ..self.region.retry
-                };
-                run.state = State::AwaitingRetry;
-                run.due_at = retry::next(&patient, run.attempts, asked, self.now(), retry::share());
-            }
+            run.state = State::AwaitingRetry;
+            let (retry, share) = (&self.region.retry, retry::share());
+            run.due_at = Some(retry::next(retry, run.attempts, trouble.wait(), now, share));
         }
         self.journal.write_run(&run, self.now()).await?;
         Ok(run.due_at)
@@ -108,13 +100,30 @@ impl Pattern {
     }
 }
 
+/// What a list that is refused for good leaves its vault with.
+fn lasting(trouble: &Trouble) -> Option<State> {
+    match trouble {
+        Trouble::Said(Verdict::Denied(_)) => Some(State::Denied),
+        Trouble::Said(Verdict::Missing(_) | Verdict::Failed(_)) => Some(State::Failed),
+        _ => None,
+    }
+}
+
 /// An item that is named and that its vault does not protect.
 fn absent(run: &Run, vault: &str, name: &str) -> Item {
+    let reason = "the vault does not protect it, or its protection is stopped";
     let id = format!("{vault}#{name}");
+    ended(run, vault, id, name, State::Failed, reason)
+}
+
+/// What stands in a run for what cannot be backed up: nobody is to believe that it was.
+fn ended(run: &Run, vault: &str, id: String, name: &str, state: State, reason: &str) -> Item {
     let mut item = Item::new(run.id, vault, id, name.to_owned());
-    item.end(
-        State::Failed,
-        "the vault does not protect it, or its protection is stopped",
-    );
+    item.end(state, reason);
     item
+}
+
+/// What a vault is called.
+fn name(vault: &str) -> &str {
+    vault.rsplit('/').next().unwrap_or_default()
 }

@@ -11,7 +11,6 @@ use crate::flow::Tier;
 use crate::gateway::{Job, Protected, Trouble};
 use crate::journal::{Item, JournalError, Run};
 use crate::state::{State, Step};
-use crate::verdict::Verdict;
 
 /// How long a job that Azure took may be missing from its list.
 const HIDDEN: SignedDuration = SignedDuration::from_mins(10);
@@ -19,6 +18,10 @@ const HIDDEN: SignedDuration = SignedDuration::from_mins(10);
 const BEFORE: SignedDuration = SignedDuration::from_hours(24);
 /// Clocks differ by less: the gateway sends no change where they do not.
 const SKEW: SignedDuration = SignedDuration::from_mins(2);
+
+fn is_checked(item: &Item) -> bool {
+    item.step == Step::Checking
+}
 
 impl Turn<'_> {
     /// Looks at the jobs, and at the recovery points of what is done, of each vault that has
@@ -41,13 +44,15 @@ impl Turn<'_> {
                 }
             }
         }
-        let is_checked = |item: &Item| item.step == Step::Checking;
         for vault in self.due_vaults(items, is_checked) {
-            let listed = self.gateway.protected(&vault, run, self.now()).await;
-            for item in items
-                .iter_mut()
-                .filter(|item| item.vault == vault && is_checked(item))
-            {
+            // A tier is told by the recovery points of each item alone.
+            let tier = self.region.checks.recovery_point.as_ref();
+            let listed = match tier.is_some_and(|wanted| wanted.tier.is_none()) {
+                true => self.gateway.protected(&vault, run, self.now()).await,
+                false => Ok(Vec::new()),
+            };
+            let due = items.iter_mut().filter(|item| self.is_due(item));
+            for item in due.filter(|item| item.vault == vault && is_checked(item)) {
                 match &listed {
                     Ok(listed) => self.check(run, item, listed).await?,
                     Err(trouble) => self.unseen(item, "the items of its vault", trouble).await?,
@@ -57,11 +62,14 @@ impl Turn<'_> {
         Ok(())
     }
 
+    fn is_due(&self, item: &Item) -> bool {
+        item.due_at.is_none_or(|at| at <= self.now())
+    }
+
     fn due_vaults(&self, items: &[Item], wanted: impl Fn(&Item) -> bool) -> BTreeSet<String> {
-        let now = self.now();
         let due = items
             .iter()
-            .filter(|item| wanted(item) && item.due_at.is_none_or(|at| at <= now));
+            .filter(|item| wanted(item) && self.is_due(item));
         due.map(|item| item.vault.clone()).collect()
     }
 
@@ -72,20 +80,9 @@ impl Turn<'_> {
         what: &str,
         trouble: &Trouble,
     ) -> Result<(), JournalError> {
-        let (why, wait) = match trouble {
-            Trouble::Said(Verdict::Transient(said, wait)) => (said.message.as_str(), *wait),
-            Trouble::Said(
-                Verdict::Denied(said)
-                | Verdict::Failed(said)
-                | Verdict::Missing(said)
-                | Verdict::Unauthenticated(said),
-            ) => (said.message.as_str(), None),
-            Trouble::Said(_) => ("the answer means nothing", None),
-            Trouble::NotSent(why) | Trouble::Broken(why) => (why.as_str(), None),
-        };
-        item.reason = format!("{what} cannot be listed: {why}");
+        item.reason = format!("{what} cannot be listed: {}", trouble.said());
         let now = self.now();
-        let asked = wait.and_then(|wait| now.checked_add(wait).ok());
+        let asked = trouble.wait().and_then(|wait| now.checked_add(wait).ok());
         let next = next_look(item.sent_at.unwrap_or(now), now, self.region.poll);
         item.due_at = next.max(asked);
         self.write(item, None).await
@@ -234,8 +231,9 @@ fn adopted<'j>(item: &Item, jobs: &'j [Job], names: &[String]) -> Option<&'j Job
     let ours = item.decision.as_deref().unwrap_or_default();
     let known = jobs.iter().find(|job| job.is_of(ours));
     known.or_else(|| {
-        let mut mine = jobs.iter().filter(mine);
-        mine.find(|job| job.is_running() || job.ended.is_some_and(|at| at >= from))
+        let mine = jobs.iter().filter(mine);
+        let fresh = mine.filter(|job| job.is_running() || job.ended.is_some_and(|at| at >= from));
+        fresh.max_by_key(|job| (job.is_running(), job.started))
     })
 }
 

@@ -58,6 +58,8 @@ pub struct Item {
     pub reason: String,
     /// How often its step was tried.
     pub attempts: u32,
+    /// How often of those it was refused in a way that may pass: of these there are only so many.
+    pub counted: u32,
     /// When it is looked at again.
     pub due_at: Option<Timestamp>,
     /// When its backup was first sent.
@@ -98,6 +100,7 @@ impl Item {
             state: State::Scheduled,
             reason: String::new(),
             attempts: 0,
+            counted: 0,
             due_at: None,
             sent_at: None,
             keep_until: None,

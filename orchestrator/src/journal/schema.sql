@@ -37,6 +37,8 @@ CREATE TABLE items (
     state TEXT NOT NULL,
     reason TEXT NOT NULL DEFAULT '',
     attempts INTEGER NOT NULL DEFAULT 0,
+    -- Those of them that are limited.
+    counted INTEGER NOT NULL DEFAULT 0,
     due_at TEXT,
     sent_at TEXT,
     -- What was asked for, the same however often it is sent.

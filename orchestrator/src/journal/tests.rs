@@ -46,7 +46,7 @@ async fn an_occurrence_is_one_run_however_often_it_is_planned() {
         .await
         .unwrap();
     assert_eq!(cursor.looked_until, now());
-    let later = now() + 1.day_hours();
+    let later = now() + 24.hours();
     for _ in 0..3 {
         journal
             .plan("nightly", "westeurope", later, &[run()])
@@ -63,23 +63,12 @@ async fn an_occurrence_is_one_run_however_often_it_is_planned() {
     assert_eq!(cursor.looked_until, later);
     assert_eq!(journal.events(run().id).await.unwrap().len(), 1);
     // Another schedule has no past.
-    let much_later = now() + 30.day_hours();
+    let much_later = now() + 720.hours();
     let cursor = journal
         .cursor("nightly", "westeurope", "0 3 * * *", much_later)
         .await
         .unwrap();
     assert_eq!(cursor.looked_until, much_later);
-}
-
-/// Days of 24 hours, for instants.
-trait DayHours {
-    fn day_hours(self) -> jiff::Span;
-}
-
-impl DayHours for i64 {
-    fn day_hours(self) -> jiff::Span {
-        (self * 24).hours()
-    }
 }
 
 #[tokio::test]
@@ -114,7 +103,14 @@ async fn what_has_ended_stays_as_it_ended() {
     );
     assert!(!journal.cancel(run.id).await.unwrap());
     assert!(journal.open_runs().await.unwrap().is_empty());
-    // Resolving again adds nothing to what is frozen.
+    // Resolving again changes nothing of what is frozen.
+    item.state = State::Scheduled;
+    let again = std::slice::from_ref(&item);
+    journal.resolve(&run, again, now()).await.unwrap();
+    assert_eq!(
+        journal.items(run.id).await.unwrap().first().unwrap().state,
+        State::Completed
+    );
     assert_eq!(journal.items(run.id).await.unwrap().len(), 1);
 }
 

@@ -147,6 +147,10 @@ fn every_day_of_a_year_has_one() {
                     *days.entry(fire.local.date()).or_default() += 1;
                 }
                 assert_eq!(days.len(), 365, "{name} {hour}:{minute}");
+                // None was left out on the way.
+                let (first, last) = (days.keys().next(), days.keys().next_back());
+                let whole = last.unwrap().since(*first.unwrap()).unwrap();
+                assert_eq!(whole.get_days(), 364, "{name} {hour}:{minute}");
             }
         }
     }
@@ -162,6 +166,7 @@ fn an_hourly_schedule_runs_in_every_real_hour() {
             "2026-10-31T20:00:00Z",
         ] {
             let fires = schedule("0 * * * *", name).next_times(at(day), 30);
+            assert_eq!(fires.len(), 30, "{name} {day}");
             for pair in fires.windows(2) {
                 let [one, other] = pair else { unreachable!() };
                 assert_eq!(
