@@ -38,7 +38,7 @@ settled := {name: value | some name, value in data.vaultgate.settings}
 budgets contains budget if {
 	# Most requests read, and should not pay for the table.
 	input.operation.class != "read"
-	not hurried
+	not without_budget
 	some limit in object.get(limits, input.operation.class, [])
 	budget := what_remains(limit)
 }
@@ -49,6 +49,12 @@ budgets contains budget if {
 	not deleted_before
 	counted := {"of": "principal", "window": "24h", "count": ["delete", "24h"]}
 	budget := what_remains(object.union(counted, {"setting": ["delete", "first_day"]}))
+}
+
+# Restores in an incident; of everything else the budgets bind as ever.
+without_budget if {
+	input.operation.class == "restore"
+	hurried
 }
 
 what_remains(limit) := budget if {

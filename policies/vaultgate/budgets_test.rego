@@ -202,8 +202,10 @@ test_budgets_below_nothing_are_not_told if {
 	fraction.budgets == set()
 }
 
-# In an incident restores are not counted against anybody.
+# In an incident restores are not counted against anybody; all else is.
 test_budgets_are_not_told_of_restores_in_a_hurry if {
-	asked := testing.custody("restore", {"incident": {"frozen": true, "restore_fast_path": true, "break_glass": null}})
-	remaining(asked) == set()
+	incident := {"incident": {"frozen": true, "restore_fast_path": true, "break_glass": null}}
+	remaining(testing.custody("restore", incident)) == set()
+	remaining(testing.custody("weaken", incident)) == remaining(testing.custody("weaken", {}))
+	remaining(testing.custody("weaken", incident)) != set()
 }

@@ -41,34 +41,47 @@ flow_covered if {
 }
 
 # What the run says of itself can only take away: a definition that was changed since its review
-# covers nothing. One that is written by hand may name no digest.
-reviewed(definition) if not definition.digest
+# covers nothing. One that is written by hand may name no digest; an empty one is none of a run.
+reviewed(definition) if object.get(definition, "digest", null) == null
 
-reviewed(definition) if definition.digest == input.flow.definition_digest
+reviewed(definition) if {
+	definition.digest != ""
+	definition.digest == input.flow.definition_digest
+}
 
-# Items by patterns of their ids, in which `*` stands for any letters but `/`.
-names_item(definition) if not definition.targets
+# Items by patterns of their ids, in which `*` stands for any letters but `/` and `;`.
+names_item(definition) if object.get(definition, "targets", null) == null
 
 names_item(definition) if {
+	is_array(definition.targets)
 	some target in definition.targets
 	some pattern in target.items
 	is_named(pattern)
 	not left_out(target)
 }
 
-# What one target leaves out, another one may name.
+# What one target leaves out, another one may name. What is left out is so however many parts its
+# name has: here `*` stands for `;` as well.
 left_out(target) if {
+	is_array(target.exclude)
 	some pattern in target.exclude
-	is_named(pattern)
+	is_like(pattern)
 }
 
+# An exclusion that cannot be read leaves everything out.
+left_out(target) if not is_array(object.get(target, "exclude", []))
+
 is_named(pattern) if {
+	is_like(pattern)
+
+	# Names are parted by `;` as well, which `*` would take.
+	count(split(pattern, ";")) == count(split(input.resource.item, ";"))
+}
+
+is_like(pattern) if {
 	item := input.resource.item
 	is_string(item)
 	glob.match(lower(pattern), ["/"], lower(item))
-
-	# Names are parted by `;` as well, which `*` would take.
-	count(split(pattern, ";")) == count(split(item, ";"))
 }
 
 in_hours(definition) if not definition.hours

@@ -102,6 +102,9 @@ test_flow_not_covered_denies if {
 		{"targets": [{"items": [concat("", [testing.vault, "/*"])]}]},
 		{"targets": [{"items": [testing.item], "exclude": [testing.item]}]},
 		{"targets": [{"items": [testing.item], "exclude": ["/x", upper(testing.item)]}, {"items": ["/x"]}]},
+		{"targets": [{"items": [testing.item], "exclude": testing.item}]},
+		{"targets": [{"items": [testing.item], "exclude": null}]},
+		{"targets": false}, {"digest": false},
 	]
 	every members in wrong {
 		decision := data.vaultgate.decision with input as in_flow("nightly") with data.flows as definition(members)
@@ -118,6 +121,23 @@ test_flow_not_covered_denies_what_only_ends_like_a_name if {
 	asked := object.union(in_flow("nightly"), {"resource": {"item": other}})
 	named := definition({"targets": [{"items": [pattern]}]})
 	decision := data.vaultgate.decision with input as asked with data.flows as named
+	testing.codes(decision) == {"flow-not-covered"}
+}
+
+# An exclusion leaves out whatever it could mean.
+test_flow_not_covered_denies_what_is_left_out_by_a_part if {
+	item := replace(testing.item, "/protectedItems/i", "/protectedItems/vm;a;rg;web")
+	pattern := replace(testing.item, "/protectedItems/i", "/protectedItems/*")
+	asked := object.union(in_flow("nightly"), {"resource": {"item": item}})
+	named := definition({"targets": [{"items": [item], "exclude": [pattern]}]})
+	decision := data.vaultgate.decision with input as asked with data.flows as named
+	testing.codes(decision) == {"flow-not-covered"}
+}
+
+# A run that says no digest is none of a definition with an empty one.
+test_flow_not_covered_denies_a_digest_that_nobody_said if {
+	silent := object.union(in_flow("nightly"), {"flow": {"definition_digest": ""}})
+	decision := data.vaultgate.decision with input as silent with data.flows as definition({"digest": ""})
 	testing.codes(decision) == {"flow-not-covered"}
 }
 

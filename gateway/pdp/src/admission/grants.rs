@@ -56,6 +56,12 @@ fn grounds(
                             let at = Some(reference.line);
                             return Some(Problem::error(&module.file, at, message).hint(hint));
                         }
+                        ["input", "flow", "definition_digest", ..] => {
+                            let message = "a grant rests on `input.flow.definition_digest`";
+                            let hint = "a run says it of itself; deny by it, and grant by `input.principal`";
+                            let at = Some(reference.line);
+                            return Some(Problem::error(&module.file, at, message).hint(hint));
+                        }
                         ["input", "resource", "tags", ..] => on_tags = true,
                         ["input"] | ["input", "principal", ..] => on_principal = true,
                         _ => {}

@@ -291,6 +291,11 @@ fn grants_rest_on_who_asks() {
             .contains("a grant rests on `input.claimed`"),
         "{imported}"
     );
+    let said = refused("grants contains \"x\" if input.flow.definition_digest == \"d\"");
+    assert!(
+        said.contains("a grant rests on `input.flow.definition_digest`"),
+        "{said}"
+    );
     let tagged = refused("grants contains \"x\" if input.resource.tags.open == \"yes\"");
     assert!(tagged.contains("a grant rests on tags"), "{tagged}");
     let both = format!(
