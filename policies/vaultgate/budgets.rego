@@ -7,8 +7,8 @@ import rego.v1
 
 # Whether a count leaves room for one more. A count or a budget that is missing is null in here:
 # before a comparison with nothing, `not` is not true to every engine.
-has_room(document, counted, setting) if {
-	below(object.get(document, counted, null), object.get(settled, setting, null))
+has_room(document, tally, setting) if {
+	below(object.get(document, tally, null), object.get(settled, setting, null))
 }
 
 below(done, budget) if {
@@ -47,8 +47,8 @@ budgets contains budget if {
 budgets contains budget if {
 	input.operation.class == "delete"
 	not deleted_before
-	counted := {"of": "principal", "window": "24h", "count": ["delete", "24h"]}
-	budget := what_remains(object.union(counted, {"setting": ["delete", "first_day"]}))
+	tally := {"of": "principal", "window": "24h", "count": ["delete", "24h"]}
+	budget := what_remains(object.union(tally, {"setting": ["delete", "first_day"]}))
 }
 
 # Restores in an incident; of everything else the budgets bind as ever.
@@ -93,7 +93,7 @@ limits := {
 	]),
 }
 
-by_actor(window, counted, setting) := [limit |
+by_actor(window, tally, setting) := [limit |
 	some of in ["principal", "person", "agent"]
-	limit := {"of": of, "window": window, "count": counted, "setting": setting}
+	limit := {"of": of, "window": window, "count": tally, "setting": setting}
 ]

@@ -49,12 +49,12 @@ pub(crate) fn admit(
     problems: Vec<Problem>,
     limits: &Limits,
 ) -> Result<Policy, Rejected> {
-    let checked = stack::on_large_stack(limits.stack_bytes, || check(&bundle, problems, limits));
-    match checked {
-        Ok(Ok((engine, warnings))) => Ok(Policy::of(engine, limits, &bundle, warnings)),
-        Ok(Err(rejected)) => Err(rejected),
-        Err(error) => Err(Problem::error(".", None, error.to_string()).into()),
-    }
+    // A policy compiles for its machine, which goes as deep as its rules do.
+    let admitted = stack::on_large_stack(limits.stack_bytes, || {
+        let (engine, warnings) = check(&bundle, problems, limits)?;
+        Ok(Policy::of(engine, limits, &bundle, warnings))
+    });
+    admitted.unwrap_or_else(|error| Err(Problem::error(".", None, error.to_string()).into()))
 }
 
 /// The rules of a bundle and its tests, once the calls among them are known to

@@ -18,7 +18,12 @@ use crate::schema::always;
 use names::{INNER, Link, Name, bound, fixed, under};
 
 /// Builtins that can have no value, whatever their arguments are.
-const UNSURE: [&str; 6] = [
+const UNSURE: [&str; 11] = [
+    "array.slice",
+    "json.filter",
+    "json.remove",
+    "regex.replace",
+    "regex.template_match",
     "max",
     "min",
     "time.add_date",
@@ -26,6 +31,7 @@ const UNSURE: [&str; 6] = [
     "units.parse_bytes",
     "json.patch",
 ];
+
 /// Looks at every file of an engine; `modules` are the same files, as admission reads them.
 pub(super) fn check(engine: &mut Engine, modules: &[Module]) -> Vec<Problem> {
     let mut problems = package::imports(modules);
@@ -50,31 +56,29 @@ pub(super) fn check(engine: &mut Engine, modules: &[Module]) -> Vec<Problem> {
         })
         .collect();
     for ((tree, text), module) in trees.iter().zip(modules) {
-        let global = global(modules, module);
         let package: Vec<&Value> = trees
             .iter()
             .zip(modules)
             .filter(|(_, other)| other.package == module.package)
             .map(|((tree, _), _)| tree)
             .collect();
+        let mut file = File {
+            text,
+            global: global(modules, module),
+            unsure: BTreeSet::new(),
+            whole,
+        };
+        file.decide(&package, module);
         for rule in items(member(tree, "rules")).filter_map(|rule| rule.get("Spec")) {
-            let own = bound(rule, text);
-            let mut file = File {
-                text,
-                global: global
-                    .iter()
-                    .copied()
-                    .filter(|name| !own.contains(*name))
-                    .collect(),
-                unsure: BTreeSet::new(),
-                whole,
-            };
-            file.unsure = file.could_be_absent(&package, module);
             let mut found = Vec::new();
             file.head(rule, &mut found);
             file.below(rule, Place::Other, &mut found);
             file.unbound(rule, &mut found);
             file.undecided(rule, &mut found);
+            problems.extend(file.shadows(rule).map(|message| {
+                let problem = Problem::error(&module.file, Some(line(rule)), message);
+                problem.hint("give the rule's own another name")
+            }));
             problems.extend(found.into_iter().map(|(line, message, hint)| {
                 Problem::error(&module.file, Some(line), message).hint(hint)
             }));
@@ -110,7 +114,7 @@ enum Place {
 /// What a rule's names are looked up in.
 struct File<'m> {
     text: &'m str,
-    /// Rules, imports and documents, but for those that the rule has a name of its own for.
+    /// Rules, imports and documents.
     global: BTreeSet<&'m str>,
     /// Those of them that could have no value.
     unsure: BTreeSet<String>,
@@ -178,22 +182,16 @@ impl File<'_> {
         }
     }
 
-    /// Names of the package that could have no value: imports, and rules without a default whose
-    /// value is not written out.
-    fn could_be_absent(&self, package: &[&Value], module: &Module) -> BTreeSet<String> {
-        let mut unsure: BTreeSet<String> = module
-            .imports
-            .iter()
-            .map(|(name, _)| name.clone())
-            .collect();
+    /// Finds the names of the package that could have no value: imports, and rules of which no
+    /// definition has one whatever is asked. A rule that is another one is as sure as that.
+    fn decide(&mut self, package: &[&Value], module: &Module) {
+        let imports = module.imports.iter().map(|(name, _)| name.clone());
+        self.unsure = imports.collect();
+        let mut open: Vec<(String, &Value)> = Vec::new();
         let mut sure: BTreeSet<String> = BTreeSet::new();
         for rule in package.iter().flat_map(|tree| items(member(tree, "rules"))) {
             if let Some(default) = rule.get("Default") {
-                sure.extend(
-                    Name::all(member(default, "refr"))
-                        .first()
-                        .map(|name| name.text.to_owned()),
-                );
+                sure.extend(first_name(member(default, "refr")));
                 continue;
             }
             let Some(spec) = rule.get("Spec") else {
@@ -204,19 +202,44 @@ impl File<'_> {
                 continue;
             };
             let refr = member(head, "refr");
-            let Some(name) = Name::all(refr).first().map(|name| name.text.to_owned()) else {
+            let Some(name) = first_name(refr) else {
                 continue;
             };
-            let bare = items(member(spec, "bodies")).next().is_none();
-            let written = bare && self.part(member(head, "assign")).is_none();
-            if kind == "Set" || (kind == "Compr" && (written || Link::of(refr).links > 0)) {
+            let partial = kind == "Set" || (kind == "Compr" && Link::of(refr).links > 0);
+            if partial {
                 sure.insert(name);
             } else if kind == "Compr" {
-                unsure.insert(name);
+                self.unsure.insert(name.clone());
+                if items(member(spec, "bodies")).next().is_none() {
+                    open.push((name, member(head, "assign")));
+                }
             }
         }
-        unsure.retain(|name| !sure.contains(name) && self.global.contains(name.as_str()));
-        unsure
+        self.unsure.retain(|name| !sure.contains(name));
+        loop {
+            let written = open
+                .iter()
+                .filter(|(name, value)| self.unsure.contains(name) && self.part(value).is_none());
+            let written: BTreeSet<String> = written.map(|(name, _)| name.clone()).collect();
+            if written.is_empty() {
+                return;
+            }
+            self.unsure.retain(|name| !written.contains(name));
+        }
+    }
+
+    /// The names of a rule's own that are also of the package: which of the two is meant where is
+    /// then nothing that these checks could tell.
+    fn shadows(&self, rule: &Value) -> Option<String> {
+        let mut own = bound(rule, self.text);
+        own.retain(|name| {
+            self.global.contains(name.as_str()) && !matches!(name.as_str(), "input" | "data")
+        });
+        let names: Vec<String> = own.into_iter().collect();
+        let names = names.join("`, `");
+        (!names.is_empty()).then(|| {
+            format!("a name of the rule's own, `{names}`, is also that of a rule or an import")
+        })
     }
 
     /// The line of an expression that has a value for some of the rule's own names only: it
@@ -287,6 +310,11 @@ impl File<'_> {
                 }
             }
             "with_mods" => self.with(part, found),
+            "Call" if part.pointer("/fcn/Var/value") == Some(&Value::from("walk")) => {
+                items(member(part, "params"))
+                    .skip(1)
+                    .for_each(|into| pattern(into, found));
+            }
             _ => {}
         }
         self.below(part, Place::Other, found);
@@ -502,6 +530,11 @@ impl File<'_> {
             }
         }
     }
+}
+
+/// What a rule is called, up to its first dot.
+fn first_name(refr: &Value) -> Option<String> {
+    Name::all(refr).first().map(|name| name.text.to_owned())
 }
 
 const IN_ITS_OWN_RULE: &str =

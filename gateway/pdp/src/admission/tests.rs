@@ -421,6 +421,30 @@ fn forms_that_the_engine_reads_otherwise_are_refused() {
             "goes on behind a name",
         ),
         ("r := e.max if some e in input.l", "could have no value"),
+        (
+            "other := input.limit\nlimit := other\nr if {\n\tx := 1\n\tnot x > limit\n}",
+            "has no value",
+        ),
+        (
+            "limit := 1\nr if {\n\tc := count([limit | some limit in input.l])\n\tc > 1\n}",
+            "is also that of a rule",
+        ),
+        (
+            "limit := input.x\nr := limit if input.a else := 2 if { limit := 3; limit > 1 }",
+            "is also that of a rule",
+        ),
+        (
+            "r if {\n\txs := input.l\n\tnot array.slice(xs, 0, 1) == [1]\n}",
+            "has no value",
+        ),
+        (
+            "r if {\n\ts := input.s\n\tnot regex.replace(s, s, \"a\") == \"a\"\n}",
+            "has no value",
+        ),
+        (
+            "r contains x if walk(input, [_, {\"k\": x}])",
+            "more members",
+        ),
         ("r contains input.l[_].name", "could have no value"),
         ("limit := input.limit\nr if not limit > 5", "has no value"),
         (
@@ -504,7 +528,7 @@ fn forms_that_the_engine_reads_otherwise_are_refused() {
         (
             "window := 1",
             "r contains window.msg if some window in input.l",
-            "could have no value",
+            "is also that of a rule",
         ),
         (
             "limit := input.limit",
