@@ -7,6 +7,7 @@ mod look;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::config::Config;
 use crate::engine::{Clock, Engine, Running, new_run};
 use crate::flow::{Flow, Kind, Pattern};
 use crate::gateway::Gateway;
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, Lease};
 use crate::occurrence;
 use crate::state::{State, StateType};
 use crate::token::Tokens;
@@ -32,6 +33,8 @@ use crate::token::Tokens;
 const FAILED: u8 = 1;
 /// How often a run of another process is looked at.
 const AGAIN: Duration = Duration::from_millis(200);
+/// How long a journal's server that is away is left alone.
+const JOURNAL_AGAIN: Duration = Duration::from_secs(1);
 
 /// Scheduled backup flows, which reach Azure only through the gateway.
 #[derive(Parser)]
@@ -315,20 +318,55 @@ fn engine(
 async fn serve(place: &Place) -> anyhow::Result<u8> {
     let config = Config::read(&place.config)?;
     let journal = Arc::new(Journal::open(&config.journal).await?);
-    let _claim = journal.claim()?;
     let (alerts, carrying) = alerts(&config)?.unzip();
     let engine = engine(&config, Arc::clone(&journal), alerts)?;
-    say(&format!(
-        "ready journal={} gateway={}",
-        config.journal.display(),
-        config.gateway
-    ));
-    let served = engine.serve(ended()).await;
+    let mut ended = pin!(ended());
+    let served = loop {
+        let lease = tokio::select! {
+            biased;
+            () = &mut ended => break Ok(()),
+            lease = lead(&journal) => lease?,
+        };
+        say(&format!(
+            "ready journal={} gateway={}",
+            journal.place(),
+            config.gateway
+        ));
+        match engine.serve(&mut ended).await {
+            Ok(()) => break journal.release(lease).await,
+            // What a server's trouble interrupts is taken up again, here or by another.
+            Err(error) if journal.is_shared() => {
+                tracing::warn!(%error, "the flows of this journal are not run from here any more");
+            }
+            Err(error) => break Err(error),
+        }
+    };
     if let Some(carrying) = carrying {
         carrying.end().await;
     }
     served?;
     Ok(0)
+}
+
+/// Waits until this process is the one that runs the flows of a journal. Of a file's there is only
+/// one; several may stand by for a server's.
+async fn lead(journal: &Journal) -> Result<Lease, JournalError> {
+    let mut told = false;
+    loop {
+        match journal.claim().await {
+            Ok(lease) => return Ok(lease),
+            Err(error) if !journal.is_shared() => return Err(error),
+            Err(error @ JournalError::Taken { .. }) if !told => {
+                tracing::info!("standing by: {error}");
+                told = true;
+            }
+            Err(JournalError::Taken { .. }) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the journal cannot be used");
+                tokio::time::sleep(JOURNAL_AGAIN).await;
+            }
+        }
+    }
 }
 
 /// When somebody asks the process to end.
@@ -374,18 +412,18 @@ async fn start(place: &Place, flow: &str, region: &str, wait: bool) -> anyhow::R
     }
     // Who serves the flows runs this one too; where nobody does, or does any more, this process does.
     let ended = loop {
-        match journal.claim() {
-            Ok(_claim) => {
+        let found = journal.find_run(run.id).await?;
+        if found.as_ref().is_none_or(|run| run.ended.is_some()) {
+            break found;
+        }
+        match journal.claim().await {
+            Ok(lease) => {
                 let engine = engine(&config, Arc::clone(&journal), None)?;
-                break engine.until_ended(&run).await?;
+                let ended = engine.until_ended(&run).await?;
+                journal.release(lease).await?;
+                break ended;
             }
-            Err(JournalError::Taken { .. }) => {
-                let found = journal.find_run(run.id).await?;
-                if found.as_ref().is_none_or(|run| run.ended.is_some()) {
-                    break found;
-                }
-                tokio::time::sleep(AGAIN).await;
-            }
+            Err(JournalError::Taken { .. }) => tokio::time::sleep(AGAIN).await,
             Err(error) => return Err(error.into()),
         }
     };

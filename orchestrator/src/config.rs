@@ -12,6 +12,7 @@ use serde::Deserialize;
 
 use crate::flow::{Flow, is_azure};
 use crate::http::{Http, HttpError};
+use crate::journal::Place;
 use crate::problem::{Rejected, nearest};
 use crate::token::{Proof, Source};
 
@@ -21,7 +22,7 @@ pub struct Config {
     /// The folder of the flow files.
     pub flows: PathBuf,
     /// The journal.
-    pub journal: PathBuf,
+    pub journal: Place,
     /// Address of the gateway.
     pub gateway: String,
     /// Certificates that vouch for it besides the system's.
@@ -76,13 +77,30 @@ pub enum ConfigError {
 #[serde(deny_unknown_fields)]
 struct Written {
     flows: PathBuf,
-    journal: PathBuf,
+    journal: WrittenJournal,
     gateway: WrittenGateway,
     #[serde(default, rename = "identity")]
     identities: Vec<WrittenIdentity>,
     outbox: Option<PathBuf>,
     #[serde(default, rename = "notify")]
     channels: Vec<WrittenChannel>,
+}
+
+/// A file, or the file with the address of a server: the address has a password in it.
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "`journal` is the name of a file, or `{ postgres_file = \"FILE\" }`"
+)]
+enum WrittenJournal {
+    File(PathBuf),
+    Server(WrittenServer),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenServer {
+    postgres_file: PathBuf,
 }
 
 #[derive(Deserialize)]
@@ -176,12 +194,18 @@ impl Config {
                 )));
             }
         }
+        let journal = match written.journal {
+            WrittenJournal::File(file) => Place::File(beside.join(file)),
+            WrittenJournal::Server(server) => {
+                Place::Server(read(&beside.join(server.postgres_file))?.into())
+            }
+        };
         let ca = written.gateway.ca.map(|file| beside.join(file));
         let ca =
             ca.map(|file| std::fs::read(&file).map_err(|error| ConfigError::File { file, error }));
         Ok(Config {
             flows: beside.join(written.flows),
-            journal: beside.join(written.journal),
+            journal,
             gateway,
             ca: ca.transpose()?,
             identities,
@@ -484,6 +508,11 @@ secret_file = "secret"
             ("secret_file = \"secret\"", "", "needs `secret_file`"),
             ("client-secret", "password", "unknown variant"),
             ("journal =", "jurnal =", "unknown field"),
+            (
+                "\"orchestrator.db\"",
+                "{ postgres = \"postgres://u:p@h/d\" }",
+                "postgres_file",
+            ),
         ] {
             let refused = Config::parse(&GOOD.replacen(good, bad, 1), Path::new("/etc/vg"));
             let told_ = refused.unwrap_err().to_string();

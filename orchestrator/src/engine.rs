@@ -91,6 +91,7 @@ impl Engine {
         tokio::select! {
             biased;
             () = stop => Ok(()),
+            failed = self.journal.hold() => failed,
             failed = self.tell() => failed,
             // Without a region there is nothing to end for.
             ended = regions, if self.flows.iter().any(|running| !running.flow.regions.is_empty()) => {
@@ -137,13 +138,19 @@ impl Engine {
         let Some(region) = regions.find(|region| region.name == run.region) else {
             return Ok(None);
         };
-        loop {
-            let next = self.turn(running, region).await?;
-            let found = self.journal.find_run(run.id).await?;
-            if found.as_ref().is_none_or(|run| run.ended.is_some()) {
-                return Ok(found);
+        let ended = async {
+            loop {
+                let next = self.turn(running, region).await?;
+                let found = self.journal.find_run(run.id).await?;
+                if found.as_ref().is_none_or(|run| run.ended.is_some()) {
+                    return Ok(found);
+                }
+                self.sleep(next).await;
             }
-            self.sleep(next).await;
+        };
+        tokio::select! {
+            ended = ended => ended,
+            lost = self.journal.hold() => lost.map(|()| None),
         }
     }
 

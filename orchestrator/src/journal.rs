@@ -1,178 +1,34 @@
 //! What was decided to be done, what was done, and what came of it: on disk before anything
 //! follows from it.
 //!
-//! One file of SQLite, with full syncs. The engine is its only writer of steps; people's commands
-//! write what they ask for (a run, a hold, a cancellation) and the engine takes it up. What is in
-//! here is true after a crash at any instant: an intent is written before the request it stands
-//! for, under a key with which the gateway does nothing twice.
+//! One file of SQLite with full syncs, or a PostgreSQL server that several orchestrators share: the
+//! same statements. Who holds the lease is the only writer of steps; people's commands write what
+//! they ask for (a run, a hold, a cancellation) and the engine takes it up. What is in here is true
+//! after a crash at any instant: an intent is written before the request it stands for, under a key
+//! with which the gateway does nothing twice.
 
+mod lease;
 mod rows;
+#[cfg(test)]
+pub(crate) mod scratch;
+mod store;
 mod told;
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
-
 use jiff::Timestamp;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
-    SqliteSynchronous,
-};
-use sqlx::{Row as _, Sqlite, Transaction};
+use sqlx::Any;
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
 use uuid::Uuid;
 
 use crate::state::{State, Step};
+pub use lease::Lease;
 pub use rows::{Cursor, Event, Item, Run};
+pub use store::{Journal, JournalError, Place};
 pub use told::Told;
 
-/// Marks the file as ours in SQLite's header ("VGOR").
-const APPLICATION_ID: i64 = 0x5647_4F52;
-/// Version of the schema.
-const VERSION: i64 = 1;
-const BUSY: Duration = Duration::from_secs(10);
-/// How long a step waits for those before it.
-const WAIT: Duration = Duration::from_secs(600);
-
-/// Why the journal cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// SQLite says so: a full disk, a file that cannot be read.
-    #[error("the journal `{path}`: {error}")]
-    Sqlite {
-        /// The file.
-        path: PathBuf,
-        /// What it said.
-        error: sqlx::Error,
-    },
-    /// Another program's file, or a newer one.
-    #[error("`{path}` is no journal of this version; name another file in `journal`")]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Another orchestrator runs the flows of this file.
-    #[error("another orchestrator runs the flows of `{path}`")]
-    Taken {
-        /// The file.
-        path: PathBuf,
-    },
-    /// What is in it cannot be.
-    #[error("the journal `{path}` holds `{value}` as {what}")]
-    Corrupt {
-        /// The file.
-        path: PathBuf,
-        /// The value.
-        value: String,
-        /// What it is to be.
-        what: &'static str,
-    },
-}
-
-/// An open journal.
-pub struct Journal {
-    path: PathBuf,
-    pool: SqlitePool,
-}
-
-/// The right to run the flows of a journal: one process has it at a time.
-#[derive(Debug)]
-pub struct Claim(#[expect(dead_code, reason = "held until it is dropped")] std::fs::File);
+use store::{Change, written};
 
 impl Journal {
-    /// Opens a journal, or makes it.
-    ///
-    /// # Errors
-    ///
-    /// Where the file is none of ours, or cannot be read.
-    pub async fn open(path: &Path) -> Result<Journal, JournalError> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY);
-        let failed = |error| JournalError::Sqlite {
-            path: path.to_owned(),
-            error,
-        };
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            // Whoever waits for it waits for a disk; nothing is better without it.
-            .acquire_timeout(WAIT)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .before_acquire(|connection, _| {
-                // SQLite ends a transaction by itself when the disk is full; the driver then
-                // counts one that is open for ever.
-                let sound = !sqlx::Connection::is_in_transaction(connection);
-                Box::pin(async move { Ok(sound) })
-            })
-            .connect_with(options)
-            .await
-            .map_err(failed)?;
-        let journal = Journal {
-            path: path.to_owned(),
-            pool,
-        };
-        journal.prepare().await?;
-        Ok(journal)
-    }
-
-    async fn prepare(&self) -> Result<(), JournalError> {
-        let mut change = self.begin().await?;
-        let mut number = async |pragma: &'static str| {
-            let found: Result<i64, _> = sqlx::query_scalar(pragma).fetch_one(&mut *change).await;
-            found.map_err(|error| self.failed(error))
-        };
-        let id = number("PRAGMA application_id").await?;
-        let version = number("PRAGMA user_version").await?;
-        let tables = number("SELECT count(*) FROM sqlite_schema").await?;
-        match (id, version, tables) {
-            (APPLICATION_ID, VERSION, _) => return Ok(()),
-            (0, 0, 0) => {}
-            _ => {
-                return Err(JournalError::Foreign {
-                    path: self.path.clone(),
-                });
-            }
-        }
-        for statement in include_str!("journal/schema.sql").split(";\n") {
-            if !statement.trim().is_empty() {
-                self.run(sqlx::query(statement), &mut change).await?;
-            }
-        }
-        let marks = [
-            "PRAGMA application_id = 1447513938",
-            "PRAGMA user_version = 1",
-        ];
-        for mark in marks {
-            self.run(sqlx::query(mark), &mut change).await?;
-        }
-        self.commit(change).await
-    }
-
-    /// Takes the right to run its flows. It ends with the process, however that ends.
-    ///
-    /// # Errors
-    ///
-    /// Where another process has it.
-    pub fn claim(&self) -> Result<Claim, JournalError> {
-        let failed = |error: std::io::Error| JournalError::Sqlite {
-            path: self.path.clone(),
-            error: sqlx::Error::Io(error),
-        };
-        let mut lock = self.path.clone().into_os_string();
-        lock.push(".lock");
-        let file = std::fs::File::create(&lock).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Claim(file)),
-            Err(std::fs::TryLockError::WouldBlock) => Err(JournalError::Taken {
-                path: self.path.clone(),
-            }),
-            Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
-        }
-    }
-
     // Schedules.
 
     /// Where a region's schedule was looked at last. One that is new, or another one than before,
@@ -188,7 +44,7 @@ impl Journal {
         schedule: &str,
         now: Timestamp,
     ) -> Result<Cursor, JournalError> {
-        let mut change = self.begin().await?;
+        let mut change = self.begin_as_holder().await?;
         let known = sqlx::query(
             "SELECT schedule, looked_until, paused FROM regions WHERE flow = $1 AND region = $2",
         )
@@ -216,7 +72,7 @@ impl Journal {
             .bind(flow)
             .bind(region)
             .bind(schedule)
-            .bind(now.to_string())
+            .bind(written(now))
             .bind(i64::from(paused));
         self.run(query, &mut change).await?;
         self.commit(change).await?;
@@ -238,12 +94,12 @@ impl Journal {
         until: Timestamp,
         runs: &[Run],
     ) -> Result<(), JournalError> {
-        let mut change = self.begin().await?;
+        let mut change = self.begin_as_holder().await?;
         let text = "UPDATE regions SET looked_until = $3 WHERE flow = $1 AND region = $2 AND looked_until < $3";
         let query = sqlx::query(text)
             .bind(flow)
             .bind(region)
-            .bind(until.to_string());
+            .bind(written(until));
         self.run(query, &mut change).await?;
         for run in runs {
             self.insert(run, &mut change).await?;
@@ -262,11 +118,7 @@ impl Journal {
         self.commit(change).await
     }
 
-    async fn insert(
-        &self,
-        run: &Run,
-        change: &mut Transaction<'static, Sqlite>,
-    ) -> Result<(), JournalError> {
+    async fn insert(&self, run: &Run, change: &mut Change) -> Result<(), JournalError> {
         // The same occurrence has the same id: planned twice it is one.
         let text = "INSERT INTO runs (id, flow, region, digest, due, state, reason, ended)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING";
@@ -275,10 +127,10 @@ impl Journal {
             .bind(run.flow.clone())
             .bind(run.region.clone())
             .bind(run.digest.clone())
-            .bind(run.due.to_string())
+            .bind(written(run.due))
             .bind(run.state.as_str())
             .bind(run.reason.clone())
-            .bind(run.ended.map(|at| at.to_string()));
+            .bind(run.ended.map(written));
         if self.run(query, change).await? > 0 {
             let at = run.ended.unwrap_or(run.due);
             self.note(run.id, "", run.state, &run.reason, at, change)
@@ -336,7 +188,7 @@ impl Journal {
         items: &[Item],
         now: Timestamp,
     ) -> Result<(), JournalError> {
-        let mut change = self.begin().await?;
+        let mut change = self.begin_as_holder().await?;
         for item in items {
             let text = "INSERT INTO items (run, item, name, vault, key, step, state, reason)
                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (run, item) DO NOTHING";
@@ -366,7 +218,7 @@ impl Journal {
     ///
     /// Where the journal cannot be written.
     pub async fn write_run(&self, run: &Run, now: Timestamp) -> Result<(), JournalError> {
-        let mut change = self.begin().await?;
+        let mut change = self.begin_as_holder().await?;
         let before = sqlx::query("SELECT state, reason FROM runs WHERE id = $1")
             .bind(run.id.to_string())
             .fetch_one(&mut *change)
@@ -380,9 +232,9 @@ impl Journal {
             .bind(run.id.to_string())
             .bind(run.state.as_str())
             .bind(run.reason.clone())
-            .bind(run.started.map(|at| at.to_string()))
-            .bind(run.ended.map(|at| at.to_string()))
-            .bind(run.due_at.map(|at| at.to_string()))
+            .bind(run.started.map(written))
+            .bind(run.ended.map(written))
+            .bind(run.due_at.map(written))
             .bind(i64::from(run.attempts))
             .bind(run.digest.clone());
         if self.run(query, &mut change).await? > 0 && changed {
@@ -403,7 +255,7 @@ impl Journal {
         message: Option<&str>,
         now: Timestamp,
     ) -> Result<(), JournalError> {
-        let mut change = self.begin().await?;
+        let mut change = self.begin_as_holder().await?;
         let text = "UPDATE items SET step = $3, state = $4, reason = $5, attempts = $6, due_at = $7, sent_at = $8,
             decision = $9, approval = $10, job = $11, recovery_point = $12, asked_at = $13, waited = $14, keep_until = $15, doubt = $16,
             seen_at = $17, job_started = $18, counted = $19 WHERE run = $1 AND item = $2 AND step <> 'ended'";
@@ -414,18 +266,18 @@ impl Journal {
             .bind(item.state.as_str())
             .bind(item.reason.clone())
             .bind(i64::from(item.attempts))
-            .bind(item.due_at.map(|at| at.to_string()))
-            .bind(item.sent_at.map(|at| at.to_string()))
+            .bind(item.due_at.map(written))
+            .bind(item.sent_at.map(written))
             .bind(item.decision.clone())
             .bind(item.approval.clone())
             .bind(item.job.clone())
-            .bind(item.recovery_point.map(|at| at.to_string()))
-            .bind(item.asked_at.map(|at| at.to_string()))
+            .bind(item.recovery_point.map(written))
+            .bind(item.asked_at.map(written))
             .bind(item.waited)
-            .bind(item.keep_until.map(|at| at.to_string()))
+            .bind(item.keep_until.map(written))
             .bind(i64::from(item.doubt))
-            .bind(item.seen_at.map(|at| at.to_string()))
-            .bind(item.job_started.map(|at| at.to_string()))
+            .bind(item.seen_at.map(written))
+            .bind(item.job_started.map(written))
             .bind(i64::from(item.counted));
         self.run(query, &mut change).await?;
         if let Some(message) = message {
@@ -442,11 +294,12 @@ impl Journal {
         state: State,
         message: &str,
         now: Timestamp,
-        change: &mut Transaction<'static, Sqlite>,
+        change: &mut Change,
     ) -> Result<(), JournalError> {
-        let text = "INSERT INTO events (at, run, item, state, message) VALUES ($1, $2, $3, $4, $5)";
+        let text = "INSERT INTO events (at, run, item, state, message, seq)
+            SELECT $1, $2, $3, $4, $5, COALESCE(MAX(seq), 0) + 1 FROM events WHERE run = $2";
         let query = sqlx::query(text)
-            .bind(now.to_string())
+            .bind(written(now))
             .bind(run.to_string())
             .bind(item.to_owned())
             .bind(state.as_str())
@@ -519,7 +372,7 @@ impl Journal {
             .fetch_all(&self.pool)
             .await
             .map_err(|error| self.failed(error))?;
-        let event = |row: &SqliteRow| {
+        let event = |row: &AnyRow| {
             Ok(Event {
                 at: self.instant(row, "at")?,
                 run,
@@ -531,15 +384,12 @@ impl Journal {
         rows.iter().map(event).collect()
     }
 
-    async fn runs(
-        &self,
-        query: sqlx::query::Query<'_, Sqlite, sqlx::sqlite::SqliteArguments>,
-    ) -> Result<Vec<Run>, JournalError> {
+    async fn runs(&self, query: Query<'_, Any, AnyArguments>) -> Result<Vec<Run>, JournalError> {
         let rows = query
             .fetch_all(&self.pool)
             .await
             .map_err(|error| self.failed(error))?;
-        let run = |row: &SqliteRow| {
+        let run = |row: &AnyRow| {
             Ok(Run {
                 id: self.uuid(row, "id")?,
                 flow: self.text(row, "flow")?,
@@ -559,7 +409,7 @@ impl Journal {
         rows.iter().map(run).collect()
     }
 
-    fn item(&self, row: &SqliteRow) -> Result<Item, JournalError> {
+    fn item(&self, row: &AnyRow) -> Result<Item, JournalError> {
         let step = self.text(row, "step")?;
         Ok(Item {
             run: self.uuid(row, "run")?,
@@ -585,86 +435,6 @@ impl Journal {
             job: self.maybe(row, "job")?,
             recovery_point: self.maybe_instant(row, "recovery_point")?,
         })
-    }
-
-    // Columns.
-
-    fn text(&self, row: &SqliteRow, name: &'static str) -> Result<String, JournalError> {
-        row.try_get(name).map_err(|error| self.failed(error))
-    }
-
-    fn maybe(&self, row: &SqliteRow, name: &'static str) -> Result<Option<String>, JournalError> {
-        row.try_get(name).map_err(|error| self.failed(error))
-    }
-
-    fn integer(&self, row: &SqliteRow, name: &'static str) -> Result<i64, JournalError> {
-        row.try_get(name).map_err(|error| self.failed(error))
-    }
-
-    fn instant(&self, row: &SqliteRow, name: &'static str) -> Result<Timestamp, JournalError> {
-        let text = self.text(row, name)?;
-        text.parse().map_err(|_| self.corrupt(text, "an instant"))
-    }
-
-    fn maybe_instant(
-        &self,
-        row: &SqliteRow,
-        name: &'static str,
-    ) -> Result<Option<Timestamp>, JournalError> {
-        let Some(text) = self.maybe(row, name)? else {
-            return Ok(None);
-        };
-        text.parse()
-            .map(Some)
-            .map_err(|_| self.corrupt(text, "an instant"))
-    }
-
-    fn uuid(&self, row: &SqliteRow, name: &'static str) -> Result<Uuid, JournalError> {
-        let text = self.text(row, name)?;
-        text.parse().map_err(|_| self.corrupt(text, "an id"))
-    }
-
-    fn state(&self, row: &SqliteRow) -> Result<State, JournalError> {
-        let name = self.text(row, "state")?;
-        State::of(&name).ok_or_else(|| self.corrupt(name, "a state"))
-    }
-
-    // Changes.
-
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, JournalError> {
-        // IMMEDIATE takes the write lock at once: no change fails half-way because somebody's
-        // command wrote between its first read and its first write.
-        let begun = self.pool.begin_with("BEGIN IMMEDIATE").await;
-        begun.map_err(|error| self.failed(error))
-    }
-
-    async fn run(
-        &self,
-        query: sqlx::query::Query<'_, Sqlite, sqlx::sqlite::SqliteArguments>,
-        change: &mut Transaction<'static, Sqlite>,
-    ) -> Result<u64, JournalError> {
-        let done = query.execute(&mut **change).await;
-        done.map(|done| done.rows_affected())
-            .map_err(|error| self.failed(error))
-    }
-
-    async fn commit(&self, change: Transaction<'static, Sqlite>) -> Result<(), JournalError> {
-        change.commit().await.map_err(|error| self.failed(error))
-    }
-
-    fn failed(&self, error: sqlx::Error) -> JournalError {
-        JournalError::Sqlite {
-            path: self.path.clone(),
-            error,
-        }
-    }
-
-    fn corrupt(&self, value: String, what: &'static str) -> JournalError {
-        JournalError::Corrupt {
-            path: self.path.clone(),
-            value,
-            what,
-        }
     }
 }
 

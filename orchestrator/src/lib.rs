@@ -35,7 +35,9 @@ pub use flow::{
 pub use gateway::{Gateway, Job, Protected, Sent, Standing, Trouble};
 pub use glob::Glob;
 pub use http::{FetchError, Http, HttpError};
-pub use journal::{Claim, Cursor, Event as JournalEvent, Item, Journal, JournalError, Run, Told};
+pub use journal::{
+    Cursor, Event as JournalEvent, Item, Journal, JournalError, Lease, Place, Run, Told,
+};
 pub use occurrence::{asked_run_id, key, run_id};
 pub use problem::{Problem, Rejected};
 pub use retry::next as next_attempt;

@@ -35,7 +35,7 @@ regions:
         items: [{items}]
 """
 CONFIG = """flows = "flows"
-journal = "orchestrator.db"
+journal = {journal}
 
 [gateway]
 url = "{url}"
@@ -59,7 +59,7 @@ def item(name):
 class Stage:
     """A world, a folder with the orchestrator's files, and what it said."""
 
-    def __init__(self, items='"vm:rg1/vm*"', parallel=4, time_scale=4.0, settings=None, notify="", channels=""):
+    def __init__(self, items='"vm:rg1/vm*"', parallel=4, time_scale=4.0, settings=None, notify="", channels="", server=None):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="vaultgate-flows-"))
         self.policies = self.folder / "policies"
         shutil.copytree(REPOSITORY / "policies", self.policies)
@@ -75,9 +75,13 @@ class Stage:
         self.file.write_text(self.text, encoding="utf-8")
         self.review()
         (self.folder / "flow.secret").write_text("flow-secret\n", encoding="utf-8")
+        journal = '"orchestrator.db"'
+        if server:
+            (self.folder / "journal.url").write_text(server + "\n", encoding="utf-8")
+            journal = '{ postgres_file = "journal.url" }'
         self.config = self.folder / "orchestrator.toml"
-        self.config.write_text(CONFIG.format(
-            url=self.world.url, ca=self.world.ca, issuer=self.world.env["SIM_ISSUER_OIDC"]) + channels, encoding="utf-8")
+        self.config.write_text(CONFIG.format(journal=journal, url=self.world.url, ca=self.world.ca,
+                                             issuer=self.world.env["SIM_ISSUER_OIDC"]) + channels, encoding="utf-8")
 
     def review(self):
         """The definition as it is now is what policy knows."""

@@ -1,3 +1,15 @@
+-- Instants are text of one length, so that their order is that of time.
+CREATE TABLE lease (
+    id BIGINT NOT NULL PRIMARY KEY CHECK (id = 1),
+    version BIGINT NOT NULL,
+    -- Whoever holds the lease has this number; a later one ends the right of the earlier.
+    token BIGINT NOT NULL,
+    -- Goes up as long as the holder lives.
+    beat BIGINT NOT NULL,
+    -- Empty where the last one let it go.
+    holder TEXT NOT NULL
+);
+INSERT INTO lease (id, version, token, beat, holder) VALUES (1, 2, 0, 0, '');
 CREATE TABLE regions (
     flow TEXT NOT NULL,
     region TEXT NOT NULL,
@@ -5,7 +17,7 @@ CREATE TABLE regions (
     schedule TEXT NOT NULL,
     -- Everything that was due until here is a run.
     looked_until TEXT NOT NULL,
-    paused INTEGER NOT NULL DEFAULT 0,
+    paused BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (flow, region)
 );
 CREATE TABLE runs (
@@ -19,13 +31,14 @@ CREATE TABLE runs (
     started TEXT,
     ended TEXT,
     -- Whether its items are known, and stay what they are.
-    resolved INTEGER NOT NULL DEFAULT 0,
+    resolved BIGINT NOT NULL DEFAULT 0,
     -- When it is looked at again, and how often it could not be.
     due_at TEXT,
-    attempts INTEGER NOT NULL DEFAULT 0,
-    cancel INTEGER NOT NULL DEFAULT 0
+    attempts BIGINT NOT NULL DEFAULT 0,
+    cancel BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX runs_of_region ON runs (flow, region, due);
+CREATE INDEX runs_ended ON runs (flow, region, ended);
 CREATE INDEX runs_open ON runs (ended) WHERE ended IS NULL;
 CREATE TABLE items (
     run TEXT NOT NULL REFERENCES runs (id),
@@ -36,15 +49,15 @@ CREATE TABLE items (
     step TEXT NOT NULL,
     state TEXT NOT NULL,
     reason TEXT NOT NULL DEFAULT '',
-    attempts INTEGER NOT NULL DEFAULT 0,
+    attempts BIGINT NOT NULL DEFAULT 0,
     -- Those of them that are limited.
-    counted INTEGER NOT NULL DEFAULT 0,
+    counted BIGINT NOT NULL DEFAULT 0,
     due_at TEXT,
     sent_at TEXT,
     -- What was asked for, the same however often it is sent.
     keep_until TEXT,
     -- Whether it may have reached Azure without an answer that says so.
-    doubt INTEGER NOT NULL DEFAULT 0,
+    doubt BIGINT NOT NULL DEFAULT 0,
     -- When Azure was last known to have it.
     seen_at TEXT,
     job_started TEXT,
@@ -52,7 +65,7 @@ CREATE TABLE items (
     approval TEXT,
     -- Since when people are asked, and for how many milliseconds they were before.
     asked_at TEXT,
-    waited INTEGER NOT NULL DEFAULT 0,
+    waited BIGINT NOT NULL DEFAULT 0,
     job TEXT,
     recovery_point TEXT,
     PRIMARY KEY (run, item)
@@ -65,18 +78,18 @@ CREATE TABLE told (
     -- Since when the channel is asked about, and the end of the last run that it was.
     since TEXT NOT NULL,
     until TEXT,
-    failures INTEGER NOT NULL DEFAULT 0,
-    failing INTEGER NOT NULL DEFAULT 0,
+    failures BIGINT NOT NULL DEFAULT 0,
+    failing BIGINT NOT NULL DEFAULT 0,
     -- When it was told last of recovery points that are too old.
     aged TEXT,
     PRIMARY KEY (flow, region, channel)
 );
 CREATE TABLE events (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
-    at TEXT NOT NULL,
     run TEXT NOT NULL,
+    seq BIGINT NOT NULL,
+    at TEXT NOT NULL,
     item TEXT NOT NULL DEFAULT '',
     state TEXT NOT NULL,
-    message TEXT NOT NULL
+    message TEXT NOT NULL,
+    PRIMARY KEY (run, seq)
 );
-CREATE INDEX events_of_run ON events (run, seq);

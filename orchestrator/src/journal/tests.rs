@@ -5,7 +5,7 @@
 use jiff::{Timestamp, ToSpan as _};
 use uuid::Uuid;
 
-use super::{Item, Journal, JournalError, Run};
+use super::{Item, Journal, JournalError, Place, Run, scratch};
 use crate::occurrence;
 use crate::state::{State, Step};
 
@@ -39,8 +39,7 @@ fn item(run: Uuid, name: &str) -> Item {
 #[tokio::test]
 async fn an_occurrence_is_one_run_however_often_it_is_planned() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("journal.db");
-    let journal = Journal::open(&path).await.unwrap();
+    let journal = scratch::open(dir.path()).await;
     let cursor = journal
         .cursor("nightly", "westeurope", "30 2 * * *", now())
         .await
@@ -54,7 +53,7 @@ async fn an_occurrence_is_one_run_however_often_it_is_planned() {
             .unwrap();
     }
     drop(journal);
-    let journal = Journal::open(&path).await.unwrap();
+    let journal = scratch::open(dir.path()).await;
     assert_eq!(journal.open_runs().await.unwrap(), [run()]);
     let cursor = journal
         .cursor("nightly", "westeurope", "30 2 * * *", now())
@@ -74,7 +73,7 @@ async fn an_occurrence_is_one_run_however_often_it_is_planned() {
 #[tokio::test]
 async fn what_has_ended_stays_as_it_ended() {
     let dir = tempfile::tempdir().unwrap();
-    let journal = Journal::open(&dir.path().join("journal.db")).await.unwrap();
+    let journal = scratch::open(dir.path()).await;
     let mut run = run();
     journal.ask(&run).await.unwrap();
     let mut item = item(run.id, "vm1");
@@ -117,13 +116,85 @@ async fn what_has_ended_stays_as_it_ended() {
 #[tokio::test]
 async fn one_process_runs_the_flows_of_a_journal() {
     let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("journal.db");
-    let journal = Journal::open(&path).await.unwrap();
-    let claim = journal.claim().unwrap();
-    let other = Journal::open(&path).await.unwrap();
-    assert!(matches!(other.claim(), Err(JournalError::Taken { .. })));
-    drop(claim);
-    other.claim().unwrap();
+    let journal = scratch::open(dir.path()).await;
+    let lease = journal.claim().await.unwrap();
+    let other = scratch::open(dir.path()).await;
+    // The holder of a server's lease shows that it lives; a file's is locked.
+    let taken = async {
+        assert!(matches!(
+            other.claim().await,
+            Err(JournalError::Taken { .. })
+        ))
+    };
+    tokio::select! {
+        lost = journal.hold() => panic!("{lost:?}"),
+        () = taken => {}
+    }
+    journal.ask(&run()).await.unwrap();
+    journal.release(lease).await.unwrap();
+    let lease = other.claim().await.unwrap();
+    // Whoever had it before changes nothing any more, and what people ask for is taken down.
+    let mut late = run();
+    late.state = State::Failed;
+    let refused = journal.write_run(&late, now()).await;
+    assert!(
+        matches!(refused, Err(JournalError::Fenced { .. })),
+        "{refused:?}"
+    );
+    assert!(matches!(
+        journal.resolve(&late, &[], now()).await,
+        Err(JournalError::Fenced { .. })
+    ));
+    assert!(journal.cancel(late.id).await.unwrap());
+    assert_eq!(
+        other.find_run(late.id).await.unwrap().unwrap().state,
+        State::Scheduled
+    );
+    other.write_run(&late, now()).await.unwrap();
+    drop(lease);
+}
+
+#[tokio::test]
+async fn a_lease_that_nobody_holds_any_more_goes_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = scratch::open(dir.path()).await;
+    // As after a kill: nobody let it go.
+    drop(journal.claim().await.unwrap());
+    let other = scratch::open(dir.path()).await;
+    other.claim().await.unwrap();
+    let fenced = tokio::time::timeout(std::time::Duration::from_secs(1), journal.hold()).await;
+    // A file's holder is gone with its lock; there is nobody to be told.
+    assert!(!journal.is_shared() || matches!(fenced, Ok(Err(JournalError::Fenced { .. }))));
+}
+
+#[tokio::test]
+async fn instants_are_in_order_whatever_their_fractions() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = scratch::open(dir.path()).await;
+    let ends = [0, 900_000_000, 90_000_000, 1_000_000_000].map(|nanos| now() + nanos.nanoseconds());
+    for end in ends {
+        let id = occurrence::asked_run_id("nightly", "westeurope", end);
+        let run = Run {
+            id,
+            state: State::Completed,
+            ended: Some(end),
+            ..run()
+        };
+        journal.ask(&run).await.unwrap();
+    }
+    let mut expected = ends.to_vec();
+    expected.sort();
+    for (skipped, after) in std::iter::once(None)
+        .chain(expected.iter().copied().map(Some))
+        .enumerate()
+    {
+        let found = journal
+            .ended_since("nightly", "westeurope", after)
+            .await
+            .unwrap();
+        let found: Vec<_> = found.iter().filter_map(|run| run.ended).collect();
+        assert_eq!(found, expected.get(skipped..).unwrap());
+    }
 }
 
 #[tokio::test]
@@ -140,13 +211,13 @@ async fn a_file_of_somebody_else_is_left_alone() {
         .unwrap();
     pool.close().await;
     assert!(matches!(
-        Journal::open(&path).await,
+        Journal::open(&Place::File(path)).await,
         Err(JournalError::Foreign { .. })
     ));
     let garbage = dir.path().join("garbage.db");
     std::fs::write(&garbage, vec![b'x'; 9_000]).unwrap();
     assert!(matches!(
-        Journal::open(&garbage).await,
-        Err(JournalError::Sqlite { .. })
+        Journal::open(&Place::File(garbage)).await,
+        Err(JournalError::Failed { .. })
     ));
 }

@@ -1,7 +1,9 @@
 //! What channels were told, and what they are to be told of: runs that ended, recovery points.
 
 use jiff::Timestamp;
+use sqlx::any::AnyRow;
 
+use super::store::written;
 use super::{Journal, JournalError, Run};
 
 /// What a channel was told of a region.
@@ -73,7 +75,7 @@ impl Journal {
         channel: &str,
         told: &Told,
     ) -> Result<(), JournalError> {
-        let mut change = self.begin().await?;
+        let mut change = self.begin_as_holder().await?;
         let text = "INSERT INTO told (flow, region, channel, since, until, failures, failing, aged)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (flow, region, channel)
             DO UPDATE SET until = $5, failures = $6, failing = $7, aged = $8";
@@ -81,11 +83,11 @@ impl Journal {
             .bind(flow.to_owned())
             .bind(region.to_owned())
             .bind(channel.to_owned())
-            .bind(told.since.to_string())
-            .bind(told.until.map(|at| at.to_string()))
+            .bind(written(told.since))
+            .bind(told.until.map(written))
             .bind(told.failures)
             .bind(i64::from(told.failing))
-            .bind(told.aged.map(|at| at.to_string()));
+            .bind(told.aged.map(written));
         self.run(query, &mut change).await?;
         self.commit(change).await
     }
@@ -101,15 +103,12 @@ impl Journal {
         region: &str,
         after: Option<Timestamp>,
     ) -> Result<Vec<Run>, JournalError> {
-        let text = "SELECT * FROM runs WHERE flow = $1 AND region = $2 AND ended IS NOT NULL ORDER BY due DESC LIMIT 200";
+        let text = "SELECT * FROM runs WHERE flow = $1 AND region = $2 AND ended > $3 ORDER BY ended, due LIMIT 200";
         let query = sqlx::query(text)
             .bind(flow.to_owned())
-            .bind(region.to_owned());
-        let mut runs = self.runs(query).await?;
-        // Instants as text are not in order where their fractions differ in length.
-        runs.retain(|run| run.ended > after);
-        runs.sort_by_key(|run| (run.ended, run.due));
-        Ok(runs)
+            .bind(region.to_owned())
+            .bind(written(after.unwrap_or(Timestamp::MIN)));
+        self.runs(query).await
     }
 
     /// The newest recovery point of each item of the newest run of a region that knew its items.
@@ -132,21 +131,14 @@ impl Journal {
         let Some(newest) = newest else {
             return Ok(Vec::new());
         };
-        let text = "SELECT now.name AS name, old.recovery_point AS recovery_point FROM items AS now
-            LEFT JOIN items AS old ON old.item = now.item AND old.recovery_point IS NOT NULL
-            WHERE now.run = $1 ORDER BY now.name";
+        let text = "SELECT name, (SELECT MAX(old.recovery_point) FROM items AS old WHERE old.item = now.item)
+            AS recovery_point FROM items AS now WHERE run = $1 ORDER BY name";
         let rows = sqlx::query(text).bind(newest).fetch_all(&self.pool).await;
-        let mut points: Vec<(String, Option<Timestamp>)> = Vec::new();
-        for row in rows.map_err(|error| self.failed(error))? {
-            let (name, point) = (
-                self.text(&row, "name")?,
-                self.maybe_instant(&row, "recovery_point")?,
-            );
-            match points.last_mut().filter(|(own, _)| *own == name) {
-                Some((_, newest)) => *newest = (*newest).max(point),
-                None => points.push((name, point)),
-            }
-        }
-        Ok(points)
+        let point = |row: &AnyRow| {
+            let name = self.text(row, "name")?;
+            Ok((name, self.maybe_instant(row, "recovery_point")?))
+        };
+        let rows = rows.map_err(|error| self.failed(error))?;
+        rows.iter().map(point).collect()
     }
 }

@@ -11,7 +11,7 @@ use super::super::{Clock, Turn, new_run};
 use crate::flow::Flow;
 use crate::gateway::Gateway;
 use crate::http::Http;
-use crate::journal::{Item, Journal, Run};
+use crate::journal::{Item, Journal, Run, scratch};
 use crate::state::{State, Step};
 use crate::token::{Source, Tokens};
 
@@ -33,7 +33,7 @@ struct Stage {
 impl Stage {
     async fn new() -> Stage {
         let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::open(&dir.path().join("journal.db")).await.unwrap();
+        let journal = scratch::open(dir.path()).await;
         let text = include_str!("../../flow/nightly.yaml");
         let flow = Flow::read("nightly.yaml", text).unwrap();
         let region = flow.regions.first().unwrap();
