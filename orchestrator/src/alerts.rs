@@ -8,7 +8,7 @@
 use jiff::{SignedDuration, Timestamp};
 use vaultgate_notify::{Notice, Outbox};
 
-use crate::flow::{Event, Flow, Notify, Region};
+use crate::flow::{Event, Flow, Notify, Region, Work};
 use crate::journal::{Item, Journal, JournalError, Run, Told};
 use crate::state::{State, StateType};
 
@@ -50,7 +50,7 @@ impl Alerts {
                     .await?
                 {
                     let items = journal.items(run.id).await?;
-                    notices.extend(ended(notify, &run, &items, &mut told, now));
+                    notices.extend(ended(notify, region, &run, &items, &mut told, now));
                     told.until = told.until.max(run.ended);
                 }
                 if notify.on.contains(&Event::RpoBreached) {
@@ -78,12 +78,16 @@ impl Alerts {
 /// What a channel is told of a run that ended.
 fn ended(
     notify: &Notify,
+    region: &Region,
     run: &Run,
     items: &[Item],
     told: &mut Told,
     now: Timestamp,
 ) -> Option<Notice> {
-    let event = event_of(run, items)?;
+    let event = match (event_of(run, items)?, &region.work) {
+        (Event::Failed, Work::Drill(_)) => Event::DrillFailed,
+        (event, _) => event,
+    };
     match run.state.state_type() {
         StateType::Completed => {
             let recovered = told.failing && notify.on.contains(&Event::Recovered);

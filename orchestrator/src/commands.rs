@@ -1,9 +1,12 @@
-//! What people type: `vaultgate-orchestrator check | next | run | serve | status | logs | explain |
-//! pause | resume | cancel | export`.
+//! What people type: `vaultgate-orchestrator check | next | plan | run | serve | status | logs |
+//! explain | pause | resume | cancel | coverage | export`.
 //!
 //! Exit codes: 0 it is so · 1 it is not, or something is wrong · 64 wrong usage.
 
+mod coverage;
+mod export;
 mod look;
+mod plan;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +17,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use jiff::Timestamp;
-use serde_json::json;
 use tokio::sync::watch;
 use uuid::Uuid;
 use vaultgate_notify::{Backoff, Connections, Courier, Outbox};
@@ -22,9 +24,9 @@ use vaultgate_notify::{Backoff, Connections, Courier, Outbox};
 use crate::alerts::Alerts;
 use crate::config::Config;
 use crate::engine::{Clock, Engine, Running, new_run};
-use crate::flow::{Flow, Kind, Pattern};
+use crate::flow::{Flow, Region};
 use crate::gateway::Gateway;
-use crate::journal::{Journal, JournalError, Lease};
+use crate::journal::{Journal, JournalError, Lease, Run};
 use crate::occurrence;
 use crate::state::{State, StateType};
 use crate::token::Tokens;
@@ -147,6 +149,27 @@ enum Verb {
         /// The run
         run: Uuid,
     },
+    /// What the flows would do, and what the gateway would say to it: 1 if anything would be refused
+    Plan {
+        #[command(flatten)]
+        place: Place,
+        /// One flow only
+        flow: Option<String>,
+        /// Of how many items of a region the gateway is asked
+        #[arg(long, default_value_t = 200)]
+        items: usize,
+        /// As JSON, one region in each line
+        #[arg(long)]
+        json: bool,
+    },
+    /// What no flow backs up, and what flows name in vain: 1 if there is any
+    Coverage {
+        #[command(flatten)]
+        place: Place,
+        /// As JSON, one finding in each line
+        #[arg(long)]
+        json: bool,
+    },
     /// Write what others need of flow files
     #[command(subcommand)]
     Export(Export),
@@ -162,6 +185,9 @@ enum Export {
         /// The folder of the bundle
         #[arg(long)]
         bundle: PathBuf,
+        /// The configuration: where targets have tags, the gateway is asked what has them now
+        #[arg(long, env = "VAULTGATE_ORCHESTRATOR_CONFIG")]
+        config: Option<PathBuf>,
     },
 }
 
@@ -210,7 +236,18 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<u8> {
                 Ok(FAILED)
             }
         },
-        Verb::Export(Export::PolicyData { files, bundle }) => policy_data(&files, &bundle),
+        Verb::Plan {
+            place,
+            flow,
+            items,
+            json,
+        } => plan::plan(&place, flow.as_deref(), items, json).await,
+        Verb::Coverage { place, json } => coverage::coverage(&place, json).await,
+        Verb::Export(Export::PolicyData {
+            files,
+            bundle,
+            config,
+        }) => export::policy_data(&files, &bundle, config.as_deref()).await,
     }
 }
 
@@ -300,19 +337,29 @@ fn engine(
     journal: Arc<Journal>,
     alerts: Option<Alerts>,
 ) -> anyhow::Result<Engine> {
-    let http = config.http()?;
-    let mut running = Vec::new();
-    for flow in config.flows()? {
-        let source = config
-            .identities
-            .get(&flow.identity)
-            .context("an identity")?;
-        let tokens = Tokens::new(source.clone(), http.clone());
-        let gateway = Arc::new(Gateway::new(config.gateway.clone(), tokens, http.clone()));
-        running.push(Running { flow, gateway });
-    }
     let clock: Clock = Arc::new(Timestamp::now);
+    let running = running(config, config.flows()?)?;
     Ok(Engine::new(journal, running, alerts, clock))
+}
+
+/// Flows, each with the gateway as its identity sees it.
+fn running(config: &Config, flows: Vec<Flow>) -> anyhow::Result<Vec<Running>> {
+    let http = config.http()?;
+    let each = flows.into_iter().map(|flow| {
+        let source = config.identities.get(&flow.identity);
+        let tokens = Tokens::new(source.context("an identity")?.clone(), http.clone());
+        let gateway = Arc::new(Gateway::new(config.gateway.clone(), tokens, http.clone()));
+        Ok(Running { flow, gateway })
+    });
+    each.collect()
+}
+
+/// A run that is none: what is only asked about says whose question it is.
+fn asking(flow: &Flow, region: &Region) -> Run {
+    let now = Timestamp::now();
+    let mut run = new_run(flow, region, now, State::Scheduled, "", None);
+    run.id = occurrence::asked_run_id(&flow.name, &region.name, now);
+    run
 }
 
 async fn serve(place: &Place) -> anyhow::Result<u8> {
@@ -395,16 +442,8 @@ async fn start(place: &Place, flow: &str, region: &str, wait: bool) -> anyhow::R
     let region =
         found.with_context(|| format!("the flow `{}` has no region `{region}`", flow.name))?;
     let journal = Arc::new(Journal::open(&config.journal).await?);
-    let now = Timestamp::now();
-    let mut run = new_run(
-        flow,
-        region,
-        now,
-        State::Scheduled,
-        "somebody asked for it",
-        None,
-    );
-    run.id = occurrence::asked_run_id(&flow.name, &region.name, now);
+    let mut run = asking(flow, region);
+    "somebody asked for it".clone_into(&mut run.reason);
     journal.ask(&run).await?;
     say(&run.id.to_string());
     if !wait {
@@ -446,58 +485,6 @@ async fn pause(
     }
     complain(&format!("no region of `{flow}` has been run or served yet"));
     Ok(FAILED)
-}
-
-/// The definition of each flow, where the policy bundle has it.
-fn policy_data(files: &[PathBuf], bundle: &Path) -> anyhow::Result<u8> {
-    for file in files {
-        let flow = match read(file)? {
-            Ok(flow) => flow,
-            Err(rejected) => {
-                complain(&rejected);
-                return Ok(FAILED);
-            }
-        };
-        let folder = bundle.join("flows").join(&flow.name);
-        std::fs::create_dir_all(&folder).with_context(|| format!("`{}`", folder.display()))?;
-        let path = folder.join("data.json");
-        let text = serde_json::to_string_pretty(&definition(&flow))?;
-        std::fs::write(&path, format!("{text}\n"))
-            .with_context(|| format!("`{}`", path.display()))?;
-        say(&format!("{}", path.display()));
-    }
-    Ok(0)
-}
-
-/// What policy has to know of a flow: the digest that was reviewed, the vaults that it may touch,
-/// and with which operations.
-fn definition(flow: &Flow) -> serde_json::Value {
-    let mut resources: Vec<String> = Vec::new();
-    let mut targets = Vec::new();
-    for target in flow.regions.iter().flat_map(|region| &region.targets) {
-        let vault = target.id();
-        let ids = |patterns: &[Pattern]| {
-            patterns
-                .iter()
-                .map(|one| one.ids(&vault))
-                .collect::<Vec<_>>()
-        };
-        // A share is known by a name that only Azure has: leaving one out would leave out all.
-        let out: Vec<Pattern> = target
-            .exclude
-            .iter()
-            .filter(|one| one.kind != Kind::Share)
-            .cloned()
-            .collect();
-        targets.push(json!({"items": ids(&target.items), "exclude": ids(&out)}));
-        resources.push(vault);
-    }
-    resources.sort();
-    resources.dedup();
-    json!({
-        "digest": flow.digest, "owner": flow.owner, "resources": resources, "targets": targets,
-        "operations": ["Microsoft.RecoveryServices/vaults/backupFabrics/protectionContainers/protectedItems/backup/action"],
-    })
 }
 
 fn say(line: &str) {

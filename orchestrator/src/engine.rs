@@ -8,7 +8,11 @@
 
 mod item;
 mod resolve;
+mod review;
 mod wait;
+pub(crate) mod work;
+
+pub(crate) use item::next_look;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,6 +52,13 @@ pub struct Running {
     pub flow: Flow,
     /// The gateway.
     pub gateway: Arc<Gateway>,
+}
+
+impl Running {
+    /// The regions of its flow.
+    pub(crate) fn regions(&self) -> impl Iterator<Item = &Region> {
+        self.flow.regions.iter()
+    }
 }
 
 /// What one run needs for a turn.

@@ -40,7 +40,9 @@ pub struct Region {
     pub name: String,
     /// When it is due.
     pub schedule: Schedule,
-    /// What is backed up.
+    /// What its runs do with the items.
+    pub work: Work,
+    /// Which items.
     pub targets: Vec<Target>,
     /// Most items whose backups are started at a time.
     pub parallel: usize,
@@ -60,6 +62,54 @@ pub struct Region {
     pub controls: Vec<String>,
 }
 
+/// What a run does with its items.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Backs them up, and looks at the recovery points.
+    Backup,
+    /// Restores their newest recovery points, or asks whether that would work.
+    Drill(Drill),
+    /// Looks at how long what is backed up is kept, and at what protects the vault.
+    Review(Expected),
+}
+
+impl Work {
+    /// Whether it changes nothing at Azure: no job comes of it.
+    pub(crate) fn only_asks(&self) -> bool {
+        matches!(self, Work::Drill(drill) if !drill.restores)
+    }
+
+    pub(crate) const ALL: [(&'static str, &'static str); 3] = [
+        ("backup", "backup"),
+        ("restore-drill", "drill"),
+        ("retention-review", "retention"),
+    ];
+}
+
+/// A restore that is tried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Drill {
+    /// Whether it is done, and not only asked about.
+    pub restores: bool,
+    /// ARM id of the resource group that disks are restored into.
+    pub resource_group: String,
+    /// ARM id of the account through which they go.
+    pub storage_account: String,
+    /// Azure's name of the region.
+    pub location: String,
+}
+
+/// What a retention review expects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// How long what is made each day is kept at least.
+    pub daily: Option<Length>,
+    /// States of the vault's immutability that are good; any where there are none.
+    pub immutability: Vec<String>,
+    /// States of its soft delete that are good; any where there are none.
+    pub soft_delete: Vec<String>,
+}
+
 /// Items of one vault.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -71,6 +121,8 @@ pub struct Target {
     pub subscription: String,
     /// Which of its items.
     pub items: Vec<Pattern>,
+    /// Those as well of which the resource has this tag, with this value.
+    pub tag: Option<(String, String)>,
     /// Which of those are left out.
     pub exclude: Vec<Pattern>,
 }
@@ -223,6 +275,8 @@ pub struct Notify {
 pub enum Event {
     /// A run failed, or some items of it.
     Failed,
+    /// A restore that was tried failed, or some of them.
+    DrillFailed,
     /// The gateway refused.
     Denied,
     /// A run was due and nobody ran it in time.
@@ -240,8 +294,9 @@ pub enum Event {
 }
 
 impl Event {
-    const ALL: [(&'static str, Event); 8] = [
+    const ALL: [(&'static str, Event); 9] = [
         ("Failed", Event::Failed),
+        ("DrillFailed", Event::DrillFailed),
         ("Denied", Event::Denied),
         ("Missed", Event::Missed),
         ("Skipped", Event::Skipped),

@@ -9,16 +9,23 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Request, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret as _;
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::http::{FetchError, Http};
-use crate::journal::{Item, Run};
+use crate::journal::Run;
 use crate::token::{TokenError, Tokens};
 use crate::verdict::{self, Refused, Verdict};
 
+mod told;
+
+pub use told::{Job, Kept, Point, Posture, Protected};
+use told::{instant, text};
+
 /// Version of Azure's interface for backups.
 const API: &str = "2026-08-01";
+/// Version of the interface that lists resources.
+const RESOURCES_API: &str = "2021-04-01";
 /// Most pages of one list.
 const MOST_PAGES: usize = 400;
 
@@ -65,38 +72,6 @@ impl Trouble {
     }
 }
 
-/// An item that Azure protects.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Protected {
-    /// ARM id.
-    pub id: String,
-    /// Its name as flow files write it, with its kind.
-    pub name: String,
-    /// Its newest recovery point, as the list tells it.
-    pub last_recovery_point: Option<Timestamp>,
-}
-
-/// A job of a vault.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Job {
-    /// Its id.
-    pub id: String,
-    /// `InProgress`, `Completed`, …
-    pub status: String,
-    /// The container of what it works on, where Azure tells it.
-    pub container: String,
-    /// What it works on.
-    pub friendly: String,
-    /// The client request id of the request that began it, which is the decision's.
-    pub activity: String,
-    /// When it began.
-    pub started: Option<Timestamp>,
-    /// When it ended.
-    pub ended: Option<Timestamp>,
-    /// Why it failed.
-    pub error: Option<String>,
-}
-
 /// An answer to a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
@@ -122,6 +97,26 @@ impl Sent {
     }
 }
 
+/// A change that can be asked for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Asked {
+    /// Its path, without the version of Azure's interface.
+    pub path: String,
+    /// Its body.
+    pub body: Value,
+}
+
+/// What the gateway would say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Opinion {
+    /// It would let it pass.
+    Allow,
+    /// Others would have to agree.
+    Approval,
+    /// It would refuse.
+    Deny(Refused),
+}
+
 /// How an approval stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
@@ -141,7 +136,7 @@ impl Gateway {
         Gateway { url, tokens, http }
     }
 
-    /// The protected items of a vault.
+    /// The items of a vault that are backed up.
     ///
     /// # Errors
     ///
@@ -152,24 +147,125 @@ impl Gateway {
         run: &Run,
         now: Timestamp,
     ) -> Result<Vec<Protected>, Trouble> {
-        let pages = self
-            .list(
-                &format!("{vault}/backupProtectedItems?api-version={API}"),
-                run,
-                now,
-            )
-            .await?;
-        Ok(pages.iter().filter_map(Protected::read).collect())
+        let mut items = self.ever_protected(vault, run, now).await?;
+        items.retain(|item| !item.stopped);
+        Ok(items)
     }
 
-    /// The backups of a vault since an instant.
+    /// The items of a vault, those as well whose protection is stopped.
     ///
     /// # Errors
     ///
     /// Where the list cannot be read whole.
-    pub async fn backups(
+    pub async fn ever_protected(
         &self,
         vault: &str,
+        run: &Run,
+        now: Timestamp,
+    ) -> Result<Vec<Protected>, Trouble> {
+        let path = format!("{vault}/backupProtectedItems?api-version={API}");
+        let pages = self.list(&path, run, now).await?;
+        Ok(pages.iter().filter_map(Protected::read).collect())
+    }
+
+    /// Machines that a vault could protect and none does, by names of flow files.
+    ///
+    /// # Errors
+    ///
+    /// Where the list cannot be read whole.
+    pub async fn protectable(
+        &self,
+        vault: &str,
+        run: &Run,
+        now: Timestamp,
+    ) -> Result<Vec<String>, Trouble> {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair("api-version", API);
+        query.append_pair("$filter", "backupManagementType eq 'AzureIaasVM'");
+        let query = query.finish().replace('+', "%20");
+        let pages = self
+            .list(&format!("{vault}/backupProtectableItems?{query}"), run, now)
+            .await?;
+        let free = |one: &&Value| text(one, "/properties/protectionState") == Some("NotProtected");
+        let name = |one: &Value| {
+            let machine = text(one, "/properties/virtualMachineId")?;
+            let group = machine.split('/').nth(4)?;
+            Some(format!(
+                "vm:{group}/{}",
+                text(one, "/properties/friendlyName")?
+            ))
+        };
+        Ok(pages.iter().filter(free).filter_map(name).collect())
+    }
+
+    /// Ids of the resources of a subscription that have a tag, in lower case.
+    ///
+    /// # Errors
+    ///
+    /// Where the list cannot be read whole.
+    pub async fn tagged(
+        &self,
+        subscription: &str,
+        tag: (&str, &str),
+        run: &Run,
+        now: Timestamp,
+    ) -> Result<Vec<String>, Trouble> {
+        let quoted = |text: &str| text.replace('\'', "''");
+        let filter = format!(
+            "tagName eq '{}' and tagValue eq '{}'",
+            quoted(tag.0),
+            quoted(tag.1)
+        );
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair("api-version", RESOURCES_API);
+        query.append_pair("$filter", &filter);
+        let query = query.finish().replace('+', "%20");
+        let path = format!("/subscriptions/{subscription}/resources?{query}");
+        let pages = self.list(&path, run, now).await?;
+        let id = |one: &Value| text(one, "/id").map(str::to_lowercase);
+        Ok(pages.iter().filter_map(id).collect())
+    }
+
+    /// How long the policies of a vault keep what they make.
+    ///
+    /// # Errors
+    ///
+    /// Where the list cannot be read whole.
+    pub async fn kept(&self, vault: &str, run: &Run, now: Timestamp) -> Result<Vec<Kept>, Trouble> {
+        let path = format!("{vault}/backupPolicies?api-version={API}");
+        let pages = self.list(&path, run, now).await?;
+        Ok(pages.iter().filter_map(Kept::read).collect())
+    }
+
+    /// What protects a vault itself.
+    ///
+    /// # Errors
+    ///
+    /// Where the vault cannot be read.
+    pub async fn posture(
+        &self,
+        vault: &str,
+        run: &Run,
+        now: Timestamp,
+    ) -> Result<Posture, Trouble> {
+        let path = format!("{vault}?api-version={API}");
+        let (sent, body) = self
+            .send(Method::GET, &path, &[], String::new(), run, now)
+            .await?;
+        done(sent)?;
+        let vault: Value = serde_json::from_slice(&body).map_err(|_| garbage())?;
+        Ok(Posture::read(&vault))
+    }
+
+    /// The jobs of a kind (`Backup`, `Restore`) of a vault since an instant.
+    ///
+    /// # Errors
+    ///
+    /// Where the list cannot be read whole.
+    pub async fn jobs(
+        &self,
+        vault: &str,
+        operation: &str,
         since: Timestamp,
         run: &Run,
         now: Timestamp,
@@ -180,7 +276,7 @@ impl Gateway {
             .checked_add(SignedDuration::from_hours(1))
             .unwrap_or(now);
         let filter = format!(
-            "operation eq 'Backup' and startTime eq '{}' and endTime eq '{}'",
+            "operation eq '{operation}' and startTime eq '{}' and endTime eq '{}'",
             shown(since),
             shown(end)
         );
@@ -195,59 +291,77 @@ impl Gateway {
         Ok(pages.iter().filter_map(Job::read).collect())
     }
 
-    /// The newest recovery point of an item in a tier.
+    /// The recovery points of an item.
     ///
     /// # Errors
     ///
     /// Where the list cannot be read whole.
-    pub async fn newest_point(
+    pub async fn points(
         &self,
         item: &str,
-        tier: &str,
         run: &Run,
         now: Timestamp,
-    ) -> Result<Option<Timestamp>, Trouble> {
-        let pages = self
-            .list(
-                &format!("{item}/recoveryPoints?api-version={API}"),
-                run,
-                now,
-            )
-            .await?;
-        let of_tier = |point: &&Value| tiers(point).contains(&tier);
-        let times = pages.iter().filter(of_tier);
-        Ok(times.filter_map(made_at).max())
+    ) -> Result<Vec<Point>, Trouble> {
+        let path = format!("{item}/recoveryPoints?api-version={API}");
+        let pages = self.list(&path, run, now).await?;
+        Ok(pages.iter().filter_map(Point::read).collect())
     }
 
-    /// Asks for a backup of an item, under a key: sent twice it is done once. An approval that was
+    /// Asks for a change of an item, under its key: sent twice it is done once. An approval that was
     /// given for it is used by it.
     ///
     /// # Errors
     ///
     /// Where there is no answer.
-    pub async fn back_up(
+    pub async fn change(
         &self,
-        item: &Item,
-        keep_until: Timestamp,
+        asked: &Asked,
+        key: Uuid,
         approval: Option<&str>,
         run: &Run,
         now: Timestamp,
-    ) -> Result<Sent, Trouble> {
-        let until = keep_until.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let kind = match item.name.split(':').next() {
-            Some("sql") => "AzureWorkloadBackupRequest",
-            Some("share") => "AzureFileShareBackupRequest",
-            _ => "IaasVMBackupRequest",
-        };
-        let body =
-            json!({"properties": {"objectType": kind, "recoveryPointExpiryTimeInUTC": until}});
-        let path = format!("{}/backup?api-version={API}", item.item);
-        let mut headers = vec![("idempotency-key", item.key.to_string())];
+    ) -> Result<(Sent, Bytes), Trouble> {
+        let path = format!("{}?api-version={API}", asked.path);
+        let mut headers = vec![("idempotency-key", key.to_string())];
         headers.extend(approval.map(|id| ("vaultgate-approval", id.to_owned())));
-        let answer = self
-            .send(Method::POST, &path, &headers, body.to_string(), run, now)
+        let body = asked.body.to_string();
+        self.send(Method::POST, &path, &headers, body, run, now)
+            .await
+    }
+
+    /// What the gateway would say to a change: recorded as a question, and never sent on.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not say.
+    pub async fn question(
+        &self,
+        asked: &Asked,
+        run: &Run,
+        now: Timestamp,
+    ) -> Result<Opinion, Trouble> {
+        let path = format!("{}?api-version={API}", asked.path);
+        let headers = [("vaultgate-dry-run", "true".to_owned())];
+        let body = asked.body.to_string();
+        let (sent, body) = self
+            .send(Method::POST, &path, &headers, body, run, now)
             .await?;
-        Ok(answer.0)
+        done(sent)?;
+        let told: Value = serde_json::from_slice(&body).map_err(|_| garbage())?;
+        let first = |name: &str| text(&told, &format!("/reasons/0/{name}")).map(str::to_owned);
+        let owes = told.pointer("/obligations").and_then(Value::as_array);
+        Ok(match told.pointer("/allow") {
+            Some(Value::Bool(true)) => Opinion::Allow,
+            _ if first("code").is_none() && owes.is_some_and(|owes| !owes.is_empty()) => {
+                Opinion::Approval
+            }
+            Some(Value::Bool(false)) => Opinion::Deny(Refused {
+                code: first("code")
+                    .unwrap_or_else(|| text(&told, "/fault").unwrap_or("denied").to_owned()),
+                message: first("message").unwrap_or_default(),
+            }),
+            _ => return Err(garbage()),
+        })
     }
 
     /// How an approval stands.
@@ -415,144 +529,5 @@ fn done(sent: Sent) -> Result<(), Trouble> {
     match sent.verdict {
         Verdict::Done => Ok(()),
         verdict => Err(Trouble::Said(verdict)),
-    }
-}
-
-fn text<'v>(value: &'v Value, pointer: &str) -> Option<&'v str> {
-    value.pointer(pointer).and_then(Value::as_str)
-}
-
-fn instant(value: &Value, pointer: &str) -> Option<Timestamp> {
-    text(value, pointer)?.parse().ok()
-}
-
-/// When a recovery point was made: those of workloads say it under a name of their own.
-fn made_at(point: &Value) -> Option<Timestamp> {
-    let at = |name| instant(point, name);
-    at("/properties/recoveryPointTime").or_else(|| at("/properties/recoveryPointTimeInUTC"))
-}
-
-/// Where the data of a recovery point is, in the words of flow files.
-fn tiers(point: &Value) -> Vec<&'static str> {
-    // A share's is a snapshot where nothing is told of a vault.
-    let share = text(point, "/properties/objectType") == Some("AzureFileShareRecoveryPoint");
-    if share
-        && point
-            .pointer("/properties/recoveryPointTierDetails")
-            .is_none()
-    {
-        return vec!["snapshot"];
-    }
-    let details = point
-        .pointer("/properties/recoveryPointTierDetails")
-        .and_then(Value::as_array);
-    let named = |detail: &Value| {
-        let status = text(detail, "/status").unwrap_or_default();
-        if matches!(status, "Deleted" | "Disabled" | "Invalid") {
-            return None;
-        }
-        match text(detail, "/type")? {
-            "InstantRP" => Some("snapshot"),
-            "HardenedRP" => Some("vault"),
-            "ArchivedRP" => Some("archive"),
-            _ => None,
-        }
-    };
-    details.into_iter().flatten().filter_map(named).collect()
-}
-
-impl Protected {
-    fn read(value: &Value) -> Option<Protected> {
-        let id = text(value, "/id")?.to_owned();
-        let friendly = text(value, "/properties/friendlyName")?.to_owned();
-        let management = text(value, "/properties/backupManagementType")?.to_owned();
-        let source = text(value, "/properties/sourceResourceId")
-            .unwrap_or_default()
-            .to_owned();
-        let part = |name: &str| {
-            let mut parts = source.split('/');
-            parts.find(|part| part.eq_ignore_ascii_case(name))?;
-            parts.next().map(str::to_owned)
-        };
-        let server = || text(value, "/properties/serverName").map(str::to_owned);
-        let name = match management.as_str() {
-            "AzureIaasVM" => format!("vm:{}/{friendly}", part("resourceGroups")?),
-            "AzureWorkload" => format!("sql:{}/{friendly}", server()?),
-            "AzureStorage" => format!("share:{}/{friendly}", part("storageAccounts")?),
-            _ => return None,
-        };
-        // What is stopped, or waits to be deleted, is not backed up by asking for it.
-        let state = text(value, "/properties/protectionState").unwrap_or_default();
-        let stopped = matches!(
-            state,
-            "ProtectionStopped" | "ProtectionPaused" | "BackupsSuspended"
-        );
-        let deleted =
-            value.pointer("/properties/isScheduledForDeferredDelete") == Some(&Value::Bool(true));
-        (!stopped && !deleted).then_some(Protected {
-            id,
-            name,
-            last_recovery_point: instant(value, "/properties/lastRecoveryPoint"),
-        })
-    }
-}
-
-impl Job {
-    fn read(value: &Value) -> Option<Job> {
-        let property = |name: &str| {
-            text(value, &format!("/properties/{name}"))
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let error = text(value, "/properties/errorDetails/0/errorString").map(str::to_owned);
-        Some(Job {
-            id: text(value, "/name")?.to_owned(),
-            status: property("status"),
-            container: property("containerName"),
-            friendly: property("entityFriendlyName"),
-            activity: property("activityId"),
-            started: instant(value, "/properties/startTime"),
-            ended: instant(value, "/properties/endTime"),
-            error,
-        })
-    }
-
-    /// Whether a decision began it. Azure's examples show the id twice, with something between.
-    pub fn is_of(&self, decision: &str) -> bool {
-        let given = self.activity.get(..decision.len());
-        !decision.is_empty() && given.is_some_and(|given| given.eq_ignore_ascii_case(decision))
-    }
-
-    /// Whether it goes on.
-    pub fn is_running(&self) -> bool {
-        matches!(self.status.as_str(), "InProgress" | "Cancelling")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::{made_at, tiers};
-
-    #[test]
-    fn points_say_when_and_where_in_the_words_of_their_kind() {
-        let at = "2026-11-23T02:30:00Z";
-        let read = |point: Value| (made_at(&point).is_some(), tiers(&point));
-        let details = json!([{"type": "InstantRP", "status": "Valid"},
-            {"type": "HardenedRP", "status": "Valid"}, {"type": "ArchivedRP", "status": "Deleted"}]);
-        let machine = json!({"properties": {"objectType": "IaasVMRecoveryPoint",
-            "recoveryPointTime": at, "recoveryPointTierDetails": details}});
-        assert_eq!(read(machine), (true, vec!["snapshot", "vault"]));
-        let database = json!({"properties": {"objectType": "AzureWorkloadSQLRecoveryPoint",
-            "recoveryPointTimeInUTC": at, "recoveryPointTierDetails": [{"type": "HardenedRP", "status": "Valid"}]}});
-        assert_eq!(read(database), (true, vec!["vault"]));
-        let share = json!({"properties": {"objectType": "AzureFileShareRecoveryPoint",
-            "recoveryPointTime": at}});
-        assert_eq!(read(share), (true, vec!["snapshot"]));
-        // Of anything else nothing is assumed.
-        let other =
-            json!({"properties": {"objectType": "IaasVMRecoveryPoint", "recoveryPointTime": 1}});
-        assert_eq!(read(other), (false, Vec::new()));
     }
 }

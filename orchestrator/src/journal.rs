@@ -190,8 +190,9 @@ impl Journal {
     ) -> Result<(), JournalError> {
         let mut change = self.begin_as_holder().await?;
         for item in items {
-            let text = "INSERT INTO items (run, item, name, vault, key, step, state, reason)
-                VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (run, item) DO NOTHING";
+            let text =
+                "INSERT INTO items (run, item, name, vault, key, step, state, reason, source)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (run, item) DO NOTHING";
             let query = sqlx::query(text)
                 .bind(run.id.to_string())
                 .bind(item.item.clone())
@@ -200,7 +201,8 @@ impl Journal {
                 .bind(item.key.to_string())
                 .bind(item.step.as_str())
                 .bind(item.state.as_str())
-                .bind(item.reason.clone());
+                .bind(item.reason.clone())
+                .bind(item.source.clone());
             self.run(query, &mut change).await?;
         }
         let query = sqlx::query("UPDATE runs SET resolved = 1, due_at = NULL WHERE id = $1")
@@ -258,7 +260,7 @@ impl Journal {
         let mut change = self.begin_as_holder().await?;
         let text = "UPDATE items SET step = $3, state = $4, reason = $5, attempts = $6, due_at = $7, sent_at = $8,
             decision = $9, approval = $10, job = $11, recovery_point = $12, asked_at = $13, waited = $14, keep_until = $15, doubt = $16,
-            seen_at = $17, job_started = $18, counted = $19 WHERE run = $1 AND item = $2 AND step <> 'ended'";
+            seen_at = $17, job_started = $18, counted = $19, point = $20 WHERE run = $1 AND item = $2 AND step <> 'ended'";
         let query = sqlx::query(text)
             .bind(item.run.to_string())
             .bind(item.item.clone())
@@ -278,7 +280,8 @@ impl Journal {
             .bind(i64::from(item.doubt))
             .bind(item.seen_at.map(written))
             .bind(item.job_started.map(written))
-            .bind(i64::from(item.counted));
+            .bind(i64::from(item.counted))
+            .bind(item.point.clone());
         self.run(query, &mut change).await?;
         if let Some(message) = message {
             self.note(item.run, &item.item, item.state, message, now, &mut change)
@@ -416,6 +419,7 @@ impl Journal {
             item: self.text(row, "item")?,
             name: self.text(row, "name")?,
             vault: self.text(row, "vault")?,
+            source: self.text(row, "source")?,
             key: self.uuid(row, "key")?,
             step: Step::of(&step).ok_or_else(|| self.corrupt(step, "a step"))?,
             state: self.state(row)?,
@@ -434,6 +438,7 @@ impl Journal {
             waited: self.integer(row, "waited")?,
             job: self.maybe(row, "job")?,
             recovery_point: self.maybe_instant(row, "recovery_point")?,
+            point: self.maybe(row, "point")?,
         })
     }
 }

@@ -29,10 +29,12 @@ pub use config::{Config, ConfigError};
 pub use duration::Length;
 pub use engine::{Clock, Engine, Running, new_run};
 pub use flow::{
-    Checks, Deadline, Event, Flow, Kind, Notify, Pattern, Poll, RecoveryPoint, Region, Retry,
-    Target, Tier, Window,
+    Checks, Deadline, Drill, Event, Expected, Flow, Kind, Notify, Pattern, Poll, RecoveryPoint,
+    Region, Retry, Target, Tier, Window, Work,
 };
-pub use gateway::{Gateway, Job, Protected, Sent, Standing, Trouble};
+pub use gateway::{
+    Asked, Gateway, Job, Kept, Opinion, Point, Posture, Protected, Sent, Standing, Trouble,
+};
 pub use glob::Glob;
 pub use http::{FetchError, Http, HttpError};
 pub use journal::{

@@ -83,10 +83,13 @@ class Postgres:
     def query(self, text, database="postgres"):
         """What a query says, as lines of fields that `|` separates."""
         environment = dict(os.environ, PGPASSWORD=self.password)
-        return subprocess.run(
+        done = subprocess.run(
             [program("psql"), "-h", "127.0.0.1", "-p", str(self.port), "-U", "owner", "-d", database, "-qAt",
              "-v", "ON_ERROR_STOP=1", "-c", text],
-            check=True, text=True, capture_output=True, env=environment).stdout.strip()
+            check=False, text=True, capture_output=True, env=environment)
+        if done.returncode:
+            raise AssertionError(f"{text}: {done.stderr}")
+        return done.stdout.strip()
 
     @contextlib.contextmanager
     def locked(self, statement, wait=True):

@@ -151,6 +151,128 @@ class Flows(unittest.TestCase):
         self.assertEqual(running.returncode, 0, stage.does("logs", number))
         self.assertEqual({len(sent) for sent in stage.backups().values()}, {1})
 
+    def reviewed(self, stage, text, *bindings):
+        """The stage with another file, and roles that its identity has besides."""
+        path = stage.policies / "vaultgate/data.json"
+        data = json.loads(path.read_text(encoding="utf-8"))
+        data["bindings"]["role:backup.flow"] += [
+            {"role": role, "scopes": [scope]} for role, scope in bindings]
+        data["landing"]["regions"].append("westeurope")
+        path.write_text(json.dumps(data), encoding="utf-8")
+        stage.file.write_text(text, encoding="utf-8")
+        stage.text = text
+        stage.review()
+
+    def drill(self, stage, mode):
+        landing = "33333333-3333-3333-3333-333333333333/landing"
+        return stage.text.replace("owner:", "kind: restore-drill\nowner:").replace("regions:", f"""  drill:
+    mode: {mode}
+    resource_group: {landing}
+    storage_account: {landing}/stagingsa
+    location: westeurope
+regions:""", 1)
+
+    def test_a_drill_asks_azure_whether_the_newest_points_could_be_restored(self):
+        stage = self.staged(items='"vm:rg1/vm1", "vm:rg1/vm2"')
+        self.reviewed(stage, self.drill(stage, "validate"))
+        whole = stage.explained(stage.does("run", FLOW, "westeurope", "--wait").splitlines()[0])
+        self.assertEqual({one["name"]: one["state"] for one in whole["items"]},
+                         {"vm:rg1/vm1": "Completed", "vm:rg1/vm2": "Completed"})
+        self.assertTrue(all("could be restored" in one["reason"] for one in whole["items"]), whole)
+        sent = [entry["path"] for entry in stage.world.forwarded() if entry["method"] == "POST"]
+        self.assertEqual(len(sent), 2)
+        self.assertTrue(all("/backupValidateOperation" in path for path in sent), sent)
+        # What would fail is told: there is no such account.
+        self.reviewed(stage, stage.text.replace("landing/stagingsa", "landing/nothere"))
+        number = stage.does("run", FLOW, "westeurope", "--wait", code=1).splitlines()[0]
+        whole = stage.explained(number)
+        self.assertEqual(whole["state"], "Failed")
+        self.assertIn("UserErrorStorageAccountNotFound", json.dumps(whole))
+
+    def test_a_drill_restores_into_the_landing_zone_and_says_what_it_leaves(self):
+        stage = self.staged(items='"vm:rg1/vm1"')
+        self.reviewed(stage, self.drill(stage, "restore"), ("operator", "/subscriptions/" + VAULT.split("/")[2]))
+        whole = stage.explained(stage.does("run", FLOW, "westeurope", "--wait").splitlines()[0])
+        [one] = whole["items"]
+        self.assertEqual(one["state"], "Completed", one)
+        self.assertIn("left in /subscriptions/33333333", one["reason"])
+        [sent] = [entry for entry in stage.world.forwarded() if entry["method"] == "POST"]
+        self.assertTrue(sent["path"].partition("?")[0].endswith("/restore"), sent["path"])
+        self.assertEqual(sent["client_request_id"], one["decision"])
+        # The drill's identity backs up nothing and restores nowhere else.
+        token, digest = stage.world.token("flow"), whole["definition_digest"]
+        body = {"properties": {"objectType": "IaasVMBackupRequest"}}
+        answer = stage.world.send("POST", f"{item('vm1')}/backup?api-version=2026-08-01", token, body,
+                                  {"x-vaultgate-flow-digest": digest})
+        self.assertEqual((answer.status, answer.headers["x-vaultgate-decision"]), (403, "deny"), answer)
+        stage.world.oracle()
+
+    def test_a_review_says_what_is_kept_too_short(self):
+        stage = self.staged(items='"vm:rg1/vm1"')
+        review = stage.text.replace("owner:", "kind: retention-review\nowner:").replace(
+            "regions:", "  retention: { daily: 7d, soft_delete: [Enabled, AlwaysON] }\nregions:", 1)
+        self.reviewed(stage, review)
+        whole = stage.explained(stage.does("run", FLOW, "westeurope", "--wait").splitlines()[0])
+        self.assertIn("kept for", whole["items"][0]["reason"])
+        self.reviewed(stage, review.replace("7d", "3000d").replace("[Enabled, AlwaysON]", "[AlwaysON]"))
+        number = stage.does("run", FLOW, "westeurope", "--wait", code=1).splitlines()[0]
+        reason = stage.explained(number)["items"][0]["reason"]
+        self.assertIn("days, not 3000", reason)
+        self.assertIn("soft delete is Enabled, not AlwaysON", reason)
+        self.assertFalse([entry for entry in stage.world.forwarded() if entry["method"] != "GET"])
+
+    def test_items_by_tag_are_those_that_had_it_when_it_was_reviewed(self):
+        stage = self.staged(items='"vm:rg1/vm1"')
+        tagged = stage.text.replace('items: ["vm:rg1/vm1"]', 'tag: "backup=nightly"')
+        stage.file.write_text(tagged, encoding="utf-8")
+        told = subprocess.run(stage.command("export", "policy-data", stage.file, "--bundle", stage.policies, config=False),
+                              capture_output=True, text=True, check=False)
+        self.assertEqual(told.returncode, 1)
+        self.assertIn("hint: give `--config`", told.stderr)
+        stage.does("export", "policy-data", stage.file, "--bundle", stage.policies)
+        stage.world.stop_gateway()
+        stage.world.start_gateway()
+        whole = stage.explained(stage.does("run", FLOW, "westeurope", "--wait").splitlines()[0])
+        self.assertEqual({one["name"]: one["state"] for one in whole["items"]},
+                         {"vm:rg1/vm1": "Completed", "vm:rg1/vm2": "Completed"})
+        # What has the tag and was not reviewed is refused.
+        path = stage.policies / "flows" / FLOW / "data.json"
+        data = json.loads(path.read_text(encoding="utf-8"))
+        data["targets"][0]["items"] = [one for one in data["targets"][0]["items"] if "vm1" in one]
+        path.write_text(json.dumps(data), encoding="utf-8")
+        stage.world.stop_gateway()
+        stage.world.start_gateway()
+        number = stage.does("run", FLOW, "westeurope", "--wait", code=1).splitlines()[0]
+        states = {one["name"]: one["state"] for one in stage.explained(number)["items"]}
+        self.assertEqual(states, {"vm:rg1/vm1": "Completed", "vm:rg1/vm2": "Denied"})
+
+    def test_a_plan_says_what_the_gateway_would_say_and_sends_nothing(self):
+        stage = self.staged(items='"vm:rg1/vm1", "vm:rg1/gone"')
+        plan = json.loads(stage.does("plan", "--json", code=1))
+        self.assertEqual({one["name"]: one["verdict"] for one in plan["items"]},
+                         {"vm:rg1/vm1": "allow", "vm:rg1/gone": "deny"})
+        self.assertEqual(plan["first_hour"]["writes"], 2)
+        stage.file.write_text(stage.text.replace('"vm:rg1/vm1", "vm:rg1/gone"', '"vm:rg1/vm1", "vm:rg1/vm2"'), encoding="utf-8")
+        told = stage.does("plan", code=1)
+        self.assertIn("deny      vm:rg1/vm2  flow-not-covered", told)
+        self.assertIn("0 allowed, 0 with approval, 2 refused", told)
+        self.assertEqual(stage.backups(), {})
+
+    def test_coverage_finds_what_nobody_backs_up(self):
+        stage = self.staged(items='"vm:rg1/vm1", "vm:rg1/vm2", "vm:rg1/gone"')
+        found = [json.loads(line) for line in stage.does("coverage", "--json", code=1).splitlines()]
+        by_name = {(one["what"], one["item"]) for one in found}
+        self.assertIn(("unprotected", "vm:rg1/vm11"), by_name)
+        self.assertIn(("in-no-flow", "vm:rg1/vm3"), by_name)
+        self.assertIn(("gone", "vm:rg1/gone"), by_name)
+        self.assertNotIn(("in-no-flow", "vm:rg1/vm1"), by_name)
+        # The seeded points are of yesterday: a flow that wants younger ones is told.
+        stage.file.write_text(stage.text.replace("defaults:", "defaults:\n  validate: [{ newest_recovery_point: { younger_than: 1s } }]"),
+                              encoding="utf-8")
+        told = stage.does("coverage", code=1)
+        self.assertIn("stale       v1  vm:rg1/vm1: its newest recovery point is of", told)
+        self.assertEqual(stage.backups(), {})
+
     def test_nothing_of_an_azure_sdk_is_linked_in(self):
         done = subprocess.run(["cargo", "tree", "-p", "vaultgate-orchestrator", "--locked", "--prefix", "none"], check=True,
                               capture_output=True, text=True, cwd=REPOSITORY)

@@ -60,9 +60,11 @@ fn run(state: State) -> Run {
 /// What a channel is told of one run after the other.
 fn heard(notify: &Notify, states: &[State]) -> Vec<Option<String>> {
     let mut told = told();
+    let mut flow = Flow::read("nightly.yaml", include_str!("../flow/nightly.yaml")).unwrap();
+    let region = flow.regions.remove(0);
     let kinds = states
         .iter()
-        .map(|state| ended(notify, &run(*state), &[], &mut told, at(2)));
+        .map(|state| ended(notify, &region, &run(*state), &[], &mut told, at(2)));
     kinds
         .map(|notice| notice.map(|notice| notice.kind))
         .collect()

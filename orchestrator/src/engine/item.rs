@@ -1,8 +1,9 @@
 //! One backup of one item: written down, sent, and what the answer means.
 
+use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Turn, is_open, join_all};
+use super::{Turn, is_open, join_all, work};
 use crate::flow::Poll;
 use crate::gateway::{Sent, Standing, Trouble};
 use crate::journal::{Item, JournalError, Run};
@@ -63,6 +64,9 @@ impl Turn<'_> {
         let now = self.now();
         // Whether an earlier request may have reached Azure without an answer.
         let doubted = item.step == Step::Sent && item.doubt;
+        if item.step == Step::Ready && !self.choose_point(run, item).await? {
+            return Ok(());
+        }
         if item.step == Step::Ready {
             item.step = Step::Sent;
             item.state = State::Running;
@@ -71,7 +75,8 @@ impl Turn<'_> {
             item.due_at = None;
             item.doubt = true;
             // On disk before it leaves: whoever finds this sends it again under the same key.
-            self.write(item, Some("asks for its backup")).await?;
+            self.write(item, Some(work::asks(&self.region.work)))
+                .await?;
         } else if doubted
             && item
                 .sent_at
@@ -85,11 +90,15 @@ impl Turn<'_> {
         self.answered(item, answer, doubted).await
     }
 
-    async fn ask(&self, run: &Run, item: &Item, approval: Option<&str>) -> Result<Sent, Trouble> {
-        // As it was first asked for: another body under the same key is refused.
-        let keep = item.keep_until.unwrap_or(run.due);
+    async fn ask(
+        &self,
+        run: &Run,
+        item: &Item,
+        approval: Option<&str>,
+    ) -> Result<(Sent, Bytes), Trouble> {
+        let asked = work::asked(self.region, run, item);
         self.gateway
-            .back_up(item, keep, approval, run, self.now())
+            .change(&asked, item.key, approval, run, self.now())
             .await
     }
 
@@ -98,11 +107,11 @@ impl Turn<'_> {
     async fn answered(
         &self,
         item: &mut Item,
-        answer: Result<Sent, Trouble>,
+        answer: Result<(Sent, Bytes), Trouble>,
         doubted: bool,
     ) -> Result<(), JournalError> {
-        let sent = match answer {
-            Ok(sent) => sent,
+        let (sent, body) = match answer {
+            Ok(answer) => answer,
             Err(Trouble::Broken(why)) => {
                 item.doubt = true;
                 return self.again(item, &why, None, false).await;
@@ -111,13 +120,14 @@ impl Turn<'_> {
                 item.doubt = doubted;
                 return self.again(item, &why, None, false).await;
             }
-            Err(Trouble::Said(verdict)) => Sent::of(verdict),
+            Err(Trouble::Said(verdict)) => (Sent::of(verdict), Bytes::new()),
         };
         item.doubt = doubted || !sent.nothing_done;
         if sent.decision.is_some() {
             item.decision = sent.decision;
         }
         match sent.verdict {
+            Verdict::Done if self.region.work.only_asks() => self.validated(item, &body).await,
             Verdict::Done => {
                 item.step = Step::Accepted;
                 item.state = State::Running;
@@ -237,7 +247,7 @@ impl Turn<'_> {
     async fn used(
         &self,
         item: &mut Item,
-        answer: Result<Sent, Trouble>,
+        answer: Result<(Sent, Bytes), Trouble>,
     ) -> Result<(), JournalError> {
         match answer {
             Err(Trouble::NotSent(_) | Trouble::Broken(_)) => self.asked_later(item).await,
@@ -270,7 +280,7 @@ impl Turn<'_> {
 
     /// It is sent again later, or not at all any more. `counts`: as one of so many attempts; what
     /// was never heard is tried until it is too late.
-    async fn again(
+    pub(super) async fn again(
         &self,
         item: &mut Item,
         why: &str,
@@ -302,7 +312,7 @@ impl Turn<'_> {
 }
 
 /// When jobs are looked at again: soon at first, and less often after a while.
-pub(super) fn next_look(first: Timestamp, now: Timestamp, poll: Poll) -> Option<Timestamp> {
+pub(crate) fn next_look(first: Timestamp, now: Timestamp, poll: Poll) -> Option<Timestamp> {
     let waited = now.duration_since(first).as_secs();
     let wait = match waited {
         ..600 => poll.first,

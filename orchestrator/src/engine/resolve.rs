@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::Turn;
-use crate::flow::{Pattern, Target};
-use crate::gateway::{Protected, Trouble};
+use super::review::Reviewed;
+use crate::flow::{Pattern, Target, Work};
+use crate::gateway::{Gateway, Protected, Trouble};
 use crate::journal::{Item, JournalError, Run};
 use crate::retry;
 use crate::state::State;
@@ -19,8 +20,8 @@ impl Turn<'_> {
         let mut found: BTreeMap<String, Item> = BTreeMap::new();
         for target in &self.region.targets {
             let vault = target.id();
-            let protected = match self.gateway.protected(&vault, &run, self.now()).await {
-                Ok(protected) => protected,
+            let (protected, tagged, reviewed) = match self.listed(target, &vault, &run).await {
+                Ok(listed) => listed,
                 Err(trouble) => match lasting(&trouble) {
                     // What one vault refuses for good is no reason to leave the others out.
                     Some(state) => {
@@ -38,8 +39,15 @@ impl Turn<'_> {
                     found.insert(item.item.to_ascii_lowercase(), item);
                 }
             }
-            for one in protected.into_iter().filter(|one| target.means(one)) {
-                let item = Item::new(run.id, &vault, one.id, one.name);
+            for one in protected
+                .into_iter()
+                .filter(|one| target.means(one, &tagged))
+            {
+                let mut item = Item::new(run.id, &vault, one.id.clone(), one.name.clone());
+                item.source.clone_from(&one.source);
+                if let (Some(reviewed), Work::Review(expected)) = (&reviewed, &self.region.work) {
+                    reviewed.end(&mut item, &one, expected);
+                }
                 found.insert(item.item.to_ascii_lowercase(), item);
             }
         }
@@ -50,6 +58,22 @@ impl Turn<'_> {
         let items: Vec<Item> = found.into_values().collect();
         self.journal.resolve(&run, &items, self.now()).await?;
         Ok(Some(self.now()))
+    }
+
+    /// What a vault protects, what has the target's tag, and what a review looks at.
+    async fn listed(
+        &self,
+        target: &Target,
+        vault: &str,
+        run: &Run,
+    ) -> Result<(Vec<Protected>, Vec<String>, Option<Reviewed>), Trouble> {
+        let protected = self.gateway.protected(vault, run, self.now()).await?;
+        let tagged = target.tagged(self.gateway, run, self.now()).await?;
+        let reviewed = match self.region.work {
+            Work::Review(_) => Some(self.review(vault, run).await?),
+            Work::Backup | Work::Drill(_) => None,
+        };
+        Ok((protected, tagged, reviewed))
     }
 
     /// A list that cannot be read: tried again, until the run is too late.
@@ -85,23 +109,45 @@ impl Target {
         )
     }
 
-    /// Whether the flow means an item.
-    pub fn means(&self, item: &Protected) -> bool {
+    /// Ids of what has its tag now, in lower case; none where it has none.
+    ///
+    /// # Errors
+    ///
+    /// Where they cannot be listed.
+    pub async fn tagged(
+        &self,
+        gateway: &Gateway,
+        run: &Run,
+        now: Timestamp,
+    ) -> Result<Vec<String>, Trouble> {
+        match &self.tag {
+            Some((name, value)) => {
+                gateway
+                    .tagged(&self.subscription, (name, value), run, now)
+                    .await
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Whether the flow means an item; `tagged` are the resources that have its tag.
+    pub fn means(&self, item: &Protected, tagged: &[String]) -> bool {
         let named = |pattern: &Pattern| pattern.names_it(&item.name);
-        self.items.iter().any(named) && !self.exclude.iter().any(named)
+        let has_tag = tagged.contains(&item.source.to_lowercase());
+        (self.items.iter().any(named) || has_tag) && !self.exclude.iter().any(named)
     }
 }
 
 impl Pattern {
     /// Whether it is the name of an item, with its kind.
-    fn names_it(&self, name: &str) -> bool {
+    pub(crate) fn names_it(&self, name: &str) -> bool {
         let parts = name.split_once(':');
         parts.is_some_and(|(kind, name)| self.kind.as_str() == kind && self.names.matches(name))
     }
 }
 
 /// What a list that is refused for good leaves its vault with.
-fn lasting(trouble: &Trouble) -> Option<State> {
+pub(super) fn lasting(trouble: &Trouble) -> Option<State> {
     match trouble {
         Trouble::Said(Verdict::Denied(_)) => Some(State::Denied),
         Trouble::Said(Verdict::Missing(_) | Verdict::Failed(_)) => Some(State::Failed),

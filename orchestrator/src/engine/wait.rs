@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Turn;
 use super::item::next_look;
-use crate::flow::Tier;
+use super::{Turn, work};
+use crate::flow::{Tier, Work};
 use crate::gateway::{Job, Protected, Trouble};
 use crate::journal::{Item, JournalError, Run};
 use crate::state::{State, Step};
@@ -31,7 +31,16 @@ impl Turn<'_> {
             |item: &Item| matches!(item.step, Step::Accepted | Step::Adopting | Step::Working);
         for vault in self.due_vaults(items, is_working) {
             let since = since(items.iter().filter(|item| item.vault == vault), self.now());
-            let jobs = self.gateway.backups(&vault, since, run, self.now()).await;
+            let jobs = self
+                .gateway
+                .jobs(
+                    &vault,
+                    work::operation(&self.region.work),
+                    since,
+                    run,
+                    self.now(),
+                )
+                .await;
             let names: Vec<String> = items.iter().map(|item| item.name.clone()).collect();
             for item in items
                 .iter_mut()
@@ -47,7 +56,8 @@ impl Turn<'_> {
         for vault in self.due_vaults(items, is_checked) {
             // A tier is told by the recovery points of each item alone.
             let tier = self.region.checks.recovery_point.as_ref();
-            let listed = match tier.is_some_and(|wanted| wanted.tier.is_none()) {
+            let looks = self.region.work == Work::Backup;
+            let listed = match looks && tier.is_some_and(|wanted| wanted.tier.is_none()) {
                 true => self.gateway.protected(&vault, run, self.now()).await,
                 false => Ok(Vec::new()),
             };
@@ -159,6 +169,9 @@ impl Turn<'_> {
         item: &mut Item,
         listed: &[Protected],
     ) -> Result<(), JournalError> {
+        if let Work::Drill(drill) = &self.region.work {
+            return self.restored(item, drill).await;
+        }
         let Some(wanted) = &self.region.checks.recovery_point else {
             let reason = "its job is done; no recovery point was asked for";
             return self.finish(item, State::Completed, reason).await;
@@ -172,12 +185,11 @@ impl Turn<'_> {
             }
             Some(tier) => {
                 let tier = tier_name(tier);
-                match self
-                    .gateway
-                    .newest_point(&item.item, tier, run, self.now())
-                    .await
-                {
-                    Ok(point) => point,
+                match self.gateway.points(&item.item, run, self.now()).await {
+                    Ok(points) => {
+                        let in_tier = points.iter().filter(|point| point.tiers.contains(&tier));
+                        in_tier.map(|point| point.at).max()
+                    }
                     Err(trouble) => {
                         return self.unseen(item, "its recovery points", &trouble).await;
                     }

@@ -1,17 +1,15 @@
 //! From a file as it is written to a flow: every value checked, every problem told.
 
-use std::collections::BTreeSet;
-
 use jiff::civil::{Time, Weekday};
-use serde_saphyr::Spanned;
+
+mod target;
+mod work;
 
 use super::written::{self, Number, Text, place};
 use super::{
-    Checks, Deadline, Event, Flow, Kind, Notify, Pattern, Poll, RecoveryPoint, Region, Retry,
-    Target, Tier, Window,
+    Checks, Deadline, Event, Flow, Notify, Poll, RecoveryPoint, Region, Retry, Target, Tier, Window,
 };
 use crate::duration::Length;
-use crate::glob::Glob;
 use crate::problem::{Place, Problem, nearest};
 use crate::schedule::{Catchup, Overlap, Schedule, cron, zone};
 
@@ -61,7 +59,7 @@ pub(super) fn flow(
     for (name, region) in &file.regions {
         let at = place(&region.schedule.cron);
         check.plain(name, at, "a region");
-        regions.extend(check.region(name, region, &file.defaults));
+        regions.extend(check.region(name, region, file));
     }
     let notify = file
         .notify
@@ -217,8 +215,10 @@ impl Checker<'_> {
         &mut self,
         name: &str,
         region: &written::Region,
-        usual: &written::Settings,
+        file: &written::File,
     ) -> Option<Region> {
+        let usual = &file.defaults;
+        let work = self.work(file.kind.as_ref(), region, usual);
         let deadline = self.deadline(region.deadline.as_ref().or(usual.deadline.as_ref()));
         let schedule = self.schedule(&region.schedule, &usual.schedule);
         let parallel = region.parallel.as_ref().or(usual.parallel.as_ref());
@@ -256,6 +256,9 @@ impl Checker<'_> {
         }
         let targets = region.targets.iter().map(|target| self.target(target));
         let targets: Option<Vec<Target>> = targets.collect();
+        if let (Some(work), Some(targets)) = (&work, &targets) {
+            self.drilled(work, &region.targets, targets);
+        }
         let mut schedule = schedule?;
         if let Some(catchup) = region.schedule.catchup_window.as_ref()
             && schedule.catchup_window > deadline.finish_within
@@ -275,6 +278,7 @@ impl Checker<'_> {
         Some(Region {
             name: name.to_owned(),
             schedule,
+            work: work?,
             targets: targets?,
             parallel: usize::try_from(parallel).unwrap_or(1),
             retry,
@@ -513,107 +517,6 @@ impl Checker<'_> {
             );
         }
         time
-    }
-
-    fn target(&mut self, target: &written::Target) -> Option<Target> {
-        let vault = self.vault(&target.vault);
-        if target.items.value.is_empty() {
-            let message = format!("no item of `{}` is named", target.vault.value);
-            let hint = "write `items: [\"vm:*/*\"]` for all machines";
-            self.wrong(place(&target.items), message, hint);
-        }
-        let items = self.patterns(&target.items.value);
-        let exclude = self.patterns(&target.exclude);
-        let (subscription, resource_group, vault) = vault?;
-        Some(Target {
-            subscription,
-            resource_group,
-            vault,
-            items: items?,
-            exclude: exclude?,
-        })
-    }
-
-    /// `subscription/resource group/vault`.
-    fn vault(&mut self, text: &Text) -> Option<(String, String, String)> {
-        let parts: Vec<&str> = text.value.split('/').collect();
-        let good = |name: &str| {
-            let plain =
-                |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '(' | ')');
-            !name.is_empty() && name.len() <= 90 && name.chars().all(plain)
-        };
-        match parts.as_slice() {
-            [subscription, group, vault]
-                if uuid::Uuid::try_parse(subscription).is_ok() && good(group) && good(vault) =>
-            {
-                Some((
-                    (*subscription).to_owned(),
-                    (*group).to_owned(),
-                    (*vault).to_owned(),
-                ))
-            }
-            _ => {
-                let message = format!("`{}` is no vault", text.value);
-                self.wrong(
-                    place(text),
-                    message,
-                    "write `subscription id/resource group/vault`",
-                );
-                None
-            }
-        }
-    }
-
-    fn patterns(&mut self, texts: &[Text]) -> Option<Vec<Pattern>> {
-        let mut seen = BTreeSet::new();
-        let mut found = Vec::new();
-        for text in texts {
-            if !seen.insert(text.value.to_lowercase()) {
-                self.wrong(
-                    place(text),
-                    format!("`{}` is named twice", text.value),
-                    "leave one out",
-                );
-            }
-            found.push(self.pattern(text));
-        }
-        found.into_iter().collect()
-    }
-
-    fn pattern(&mut self, text: &Text) -> Option<Pattern> {
-        let at = place(text);
-        let kinds = Kind::ALL.map(|(name, _)| name).join(", ");
-        let Some((kind, names)) = text.value.split_once(':') else {
-            let message = format!("`{}` does not say what it names", text.value);
-            self.wrong(
-                at,
-                message,
-                format!("write a kind before it ({kinds}), as in `vm:rg-app/web-*`"),
-            );
-            return None;
-        };
-        let word = Spanned::new(kind.to_owned(), text.referenced, text.defined);
-        let kind = self.word(&word, &Kind::ALL, "kind of item")?;
-        if names.split('/').count() != 2 {
-            let message = format!("`{}` does not have two parts", text.value);
-            self.wrong(
-                at,
-                message,
-                "write where it is and its name, as in `vm:rg-app/web-*` or `sql:vm1/payroll`",
-            );
-            return None;
-        }
-        match Glob::parse(names) {
-            Ok(names) => Some(Pattern {
-                kind,
-                names,
-                text: text.value.clone(),
-            }),
-            Err(why) => {
-                self.wrong(at, why, "write names, with `*` for any letters");
-                None
-            }
-        }
     }
 
     fn notify(&mut self, channel: &str, notify: &written::Notify) -> Option<Notify> {

@@ -1,4 +1,4 @@
-//! A file as people write it, and seventy that are wrong: each is told where, what, and what to
+//! A file as people write it, and ninety that are wrong: each is told where, what, and what to
 //! write instead.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests fail by panicking")]
@@ -120,8 +120,18 @@ const BROKEN: &[(&str, &str, &str, &str)] = &[
         "",
     ),
     // Form.
-    ("regions:", "regions: []\nothers:", "", ""),
-    ("version: 1", "version: one", "", ""),
+    (
+        "regions:",
+        "regions: []\nothers:",
+        "keys with values are expected",
+        "`key: value`",
+    ),
+    (
+        "version: 1",
+        "version: one",
+        "a whole number is expected",
+        "digits only",
+    ),
     (
         "version: 1",
         "version: 2",
@@ -137,14 +147,69 @@ const BROKEN: &[(&str, &str, &str, &str)] = &[
     (
         "items: [\"share:stagingsa/*\"]",
         "items: [\"share:stagingsa/*\"",
-        "",
-        "",
+        "is not closed",
+        "the line before it",
     ),
-    ("flow: nightly-vm-backup", "flow: [nightly]", "", ""),
-    ("parallel: 4", "parallel: 4.5", "", ""),
-    ("parallel: 4", "parallel: yes", "", ""),
-    ("version: 1", "version: 1\nx: &x [*x]", "", ""),
-    ("version: 1", "version: !!binary 1", "", ""),
+    (
+        "flow: nightly-vm-backup",
+        "flow: [nightly]",
+        "one text is expected",
+        "without brackets",
+    ),
+    (
+        "parallel: 4",
+        "parallel: 4.5",
+        "a whole number is expected",
+        "digits only",
+    ),
+    (
+        "parallel: 4",
+        "parallel: yes",
+        "a whole number is expected",
+        "digits only",
+    ),
+    (
+        "version: 1",
+        "version: 1\nx: &x [*x]",
+        "unknown key `x`",
+        "write one of",
+    ),
+    (
+        "version: 1",
+        "version: !!binary 1",
+        "a whole number is expected",
+        "digits only",
+    ),
+    (
+        "version: 1",
+        "version: 1\nkind: backups",
+        "is no kind of flow",
+        "write `backup`",
+    ),
+    (
+        "version: 1",
+        "version: 1\nkind: restore-drill",
+        "does not say where it restores to",
+        "`drill: {",
+    ),
+    (
+        "version: 1",
+        "version: 1\nkind: retention-review",
+        "does not say what it expects",
+        "`retention: {",
+    ),
+    (
+        "cron: \"30 2 * * *\", timezone: Europe/Amsterdam }",
+        "cron: \"30 2 * * *\", timezone: Europe/Amsterdam }\n    retention: { daily: 7d }",
+        "a setting of flows that review it",
+        "kind: retention-review",
+    ),
+    (
+        "exclude: [\"vm:rg-app/web-canary\"]",
+        "tag: nightly",
+        "is no tag",
+        "backup=nightly",
+    ),
     // Names.
     (
         "flow: nightly-vm-backup",
@@ -514,7 +579,7 @@ fn what_is_wrong_is_told_with_its_place_and_what_to_write() {
         // What is missing is told where its part begins; what is malformed, where it shows.
         let near = problem.line.abs_diff(line) <= lines + 1
             || told.ends_with("missing")
-            || told.is_empty();
+            || told.ends_with("closed");
         let given = problem.hint.as_deref().unwrap_or_default();
         let plain = !["Spanned", "struct", "RUST", "variant"]
             .iter()

@@ -24,6 +24,7 @@ pub(super) struct File {
     pub(super) version: Number,
     pub(super) flow: Text,
     pub(super) owner: Text,
+    pub(super) kind: Option<Text>,
     pub(super) gateway: Gateway,
     #[serde(default)]
     pub(super) defaults: Settings,
@@ -53,6 +54,27 @@ pub(super) struct Settings {
     pub(super) maintenance: Option<Vec<Window>>,
     pub(super) parallel: Option<Number>,
     pub(super) controls: Option<Vec<Text>>,
+    pub(super) drill: Option<Drill>,
+    pub(super) retention: Option<Retention>,
+}
+
+/// A restore that is tried, and where.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Drill {
+    pub(super) mode: Text,
+    pub(super) resource_group: Text,
+    pub(super) storage_account: Text,
+    pub(super) location: Text,
+}
+
+/// What is expected of policies and vaults.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Retention {
+    pub(super) daily: Option<Text>,
+    pub(super) immutability: Option<Vec<Text>>,
+    pub(super) soft_delete: Option<Vec<Text>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -146,13 +168,17 @@ pub(super) struct Region {
     pub(super) validate: Option<Vec<Check>>,
     pub(super) maintenance: Option<Vec<Window>>,
     pub(super) controls: Option<Vec<Text>>,
+    pub(super) drill: Option<Drill>,
+    pub(super) retention: Option<Retention>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Target {
     pub(super) vault: Text,
-    pub(super) items: Spanned<Vec<Text>>,
+    #[serde(default)]
+    pub(super) items: Vec<Text>,
+    pub(super) tag: Option<Text>,
     #[serde(default)]
     pub(super) exclude: Vec<Text>,
 }
@@ -228,7 +254,40 @@ fn said(error: &serde_saphyr::Error) -> Problem {
             let message = first
                 .rsplit_once(" at line ")
                 .map_or(first, |(before, _)| before);
-            Problem::at(place, message)
+            let plain = PLAIN.iter().find(|(said, ..)| message.starts_with(said));
+            match plain {
+                Some((_, message, hint)) => Problem::at(place, *message).hint(*hint),
+                None => Problem::at(place, message),
+            }
         }
     }
 }
+
+/// What the reader says in words of its own trade, as people say it, and what to write.
+const PLAIN: [(&str, &str, &str); 5] = [
+    (
+        "invalid i64",
+        "a whole number is expected here",
+        "write digits only, as in `parallel: 4`",
+    ),
+    (
+        "expected string scalar",
+        "one text is expected here",
+        "write it without brackets",
+    ),
+    (
+        "expected mapping start",
+        "keys with values are expected here",
+        "write `key: value`, one in a line",
+    ),
+    (
+        "expected sequence start",
+        "a list is expected here",
+        "write it as in `[one, other]`",
+    ),
+    (
+        "illegal placement of ':'",
+        "a bracket or a quote is not closed, or a line begins at the wrong place",
+        "look at the line before it",
+    ),
+];

@@ -48,6 +48,8 @@ pub struct Item {
     pub name: String,
     /// ARM id of its vault.
     pub vault: String,
+    /// ARM id of what is protected; empty where Azure does not tell it.
+    pub source: String,
     /// The key under which its backup is sent.
     pub key: Uuid,
     /// How far it has come.
@@ -84,6 +86,8 @@ pub struct Item {
     pub job: Option<String>,
     /// The recovery point that came of it.
     pub recovery_point: Option<Timestamp>,
+    /// ARM id of the recovery point that a drill restores.
+    pub point: Option<String>,
 }
 
 impl Item {
@@ -96,6 +100,7 @@ impl Item {
             item: id,
             name,
             vault: vault.to_owned(),
+            source: String::new(),
             step: Step::Ready,
             state: State::Scheduled,
             reason: String::new(),
@@ -113,6 +118,7 @@ impl Item {
             waited: 0,
             job: None,
             recovery_point: None,
+            point: None,
         }
     }
 }

@@ -45,6 +45,8 @@ CREATE TABLE items (
     item TEXT NOT NULL,
     name TEXT NOT NULL,
     vault TEXT NOT NULL,
+    -- ARM id of what is protected, where Azure tells it.
+    source TEXT NOT NULL DEFAULT '',
     key TEXT NOT NULL,
     step TEXT NOT NULL,
     state TEXT NOT NULL,
@@ -68,6 +70,8 @@ CREATE TABLE items (
     waited BIGINT NOT NULL DEFAULT 0,
     job TEXT,
     recovery_point TEXT,
+    -- The recovery point that a drill restores.
+    point TEXT,
     PRIMARY KEY (run, item)
 );
 CREATE INDEX items_backed_up ON items (item, recovery_point) WHERE recovery_point IS NOT NULL;

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use super::reply::{Answer, list};
+use super::reply::{Answer, list, terms};
 use super::request::ArmRequest;
 use crate::state::TENANT;
 use crate::world::World;
@@ -34,6 +34,7 @@ pub(super) fn route(world: &mut World, ask: &ArmRequest, route: &[&str]) -> Answ
             list(listed(world, ask, "Microsoft.Resources/resourceGroups"))
         }
         ["subscriptions", _, "resourcegroups", _] if reading => group(world, ask),
+        ["subscriptions", _, "resources"] if reading => list(tagged(world, ask)),
         ["subscriptions", _, "locations"] if reading => list(vec![
             location(ask, "westeurope", "northeurope"),
             location(ask, "northeurope", "westeurope"),
@@ -100,6 +101,36 @@ fn listed(world: &World, ask: &ArmRequest, kind: &str) -> Vec<Value> {
     let in_group = ask.route().get(2) == Some(&"resourcegroups") && ask.route().len() > 3;
     let scope = ask.id(if in_group { 4 } else { 2 });
     world.of_type(&scope, kind).into_iter().cloned().collect()
+}
+
+/// Machines and accounts, of which the filter may name a tag and its value.
+fn tagged(world: &World, ask: &ArmRequest) -> Vec<Value> {
+    let terms = terms(&ask.parameter("$filter").unwrap_or_default());
+    let wanted = |name: &str| {
+        let found = terms.iter().find(|(own, _)| own.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.as_str())
+    };
+    let holds = |one: &Value| {
+        let tags = one.get("tags").and_then(Value::as_object);
+        let has = |name: &str, value: Option<&str>| {
+            let mut tags = tags.into_iter().flatten();
+            tags.any(|(own, own_value)| {
+                own.eq_ignore_ascii_case(name)
+                    && value.is_none_or(|value| own_value.as_str() == Some(value))
+            })
+        };
+        wanted("tagName").is_none_or(|name| has(name, wanted("tagValue")))
+    };
+    let kinds = [
+        "Microsoft.Compute/virtualMachines",
+        "Microsoft.Storage/storageAccounts",
+    ];
+    let all = kinds.iter().flat_map(|kind| listed(world, ask, kind));
+    let short = |one: Value| {
+        json!({"id": one.get("id"), "name": one.get("name"), "type": one.get("type"),
+            "location": one.get("location"), "tags": one.get("tags")})
+    };
+    all.filter(holds).map(short).collect()
 }
 
 /// Role assignments of the principal that `assignedTo('…')` names.

@@ -106,12 +106,20 @@ fn machines(world: &mut World, subscription: &str) {
     {
         world.put(json!({
             "id": machine_id(subscription, &name), "name": name, "type": "Microsoft.Compute/virtualMachines",
-            "location": REGION, "tags": {"environment": "production"},
+            "location": REGION, "tags": tags(&name),
             "properties": {
                 "vmId": crate::digest::stable_uuid(&machine_id(subscription, &name)), "provisioningState": "Succeeded",
                 "hardwareProfile": {"vmSize": "Standard_D2s_v5"}, "storageProfile": {"osDisk": {"osType": "Linux", "name": format!("{name}-os")}, "dataDisks": []},
             },
         }));
+    }
+}
+
+/// Two machines are of those that are backed up each night.
+fn tags(machine: &str) -> Value {
+    match machine {
+        "vm1" | "vm2" => json!({"environment": "production", "backup": "nightly"}),
+        _ => json!({"environment": "production"}),
     }
 }
 
