@@ -35,6 +35,8 @@ pub(crate) enum Route {
     Undelete(Uuid),
     /// `GET /_vaultgate/v1/decisions/{id}/why`: why one was refused.
     Why(Uuid),
+    /// `PUT /_vaultgate/v1/runs/{id}`: how a run of a flow stands.
+    Run(Uuid),
     /// `POST /access/v1/evaluation` (OpenID AuthZEN).
     Evaluation,
     /// `POST /access/v1/evaluations`.
@@ -71,6 +73,11 @@ impl Route {
                 .filter(|_| *method == Method::GET)
                 .map(Route::Why);
         }
+        if let Some(rest) = path.strip_prefix(RUNS) {
+            return canonical_uuid(rest.strip_prefix('/')?)
+                .filter(|_| *method == Method::PUT)
+                .map(Route::Run);
+        }
         let rest = path.strip_prefix(APPROVALS)?.strip_prefix('/')?;
         let (id, verb) = rest.split_once('/').unwrap_or((rest, ""));
         let id = canonical_uuid(id)?;
@@ -84,6 +91,9 @@ impl Route {
 
 /// Where approvals are found, at either door.
 pub(crate) const APPROVALS: &str = "/_vaultgate/v1/approvals";
+
+/// Where runs of flows are found, at either door.
+pub(crate) const RUNS: &str = "/_vaultgate/v1/runs";
 
 /// Where decisions are found.
 pub(crate) const DECISIONS: &str = "/_vaultgate/v1/decisions";

@@ -69,6 +69,8 @@ enum Verb {
     /// See what was deleted and until when Azure keeps it; take it back
     #[command(subcommand)]
     Deletions(reviewers::DeletionsVerb),
+    /// See how the runs of flows stand, as they say
+    Runs(reviewers::RunsArguments),
     /// Stop an identity now, or let it go on
     #[command(subcommand)]
     Principals(reviewers::PrincipalsVerb),
@@ -105,6 +107,7 @@ pub(crate) fn run() -> ExitCode {
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Approvals(verb) => approvals::run(verb),
         Verb::Deletions(verb) => reviewers::deletions(verb),
+        Verb::Runs(arguments) => reviewers::runs(&arguments),
         Verb::Principals(verb) => reviewers::principals(verb),
         Verb::Incident(verb) => reviewers::incident(verb),
         Verb::Why(arguments) => why::run(&arguments),

@@ -276,6 +276,10 @@ impl Console {
                     .await;
                 serde_json::json!({"value": found?})
             }
+            Route::Runs => {
+                self.reviews(visitor)?;
+                serde_json::json!({"value": self.pipeline.runs.list().await?})
+            }
             Route::Quarantine => {
                 self.reviews(visitor)?;
                 serde_json::json!({"value": self.pipeline.quarantine.all()})

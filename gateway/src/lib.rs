@@ -8,6 +8,7 @@
 
 mod commands;
 
+mod runs;
 mod serving;
 
 mod listener;

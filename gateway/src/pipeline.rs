@@ -17,6 +17,7 @@ mod input;
 mod judge;
 mod preflight;
 mod refuse;
+mod runs;
 pub(crate) mod trail;
 mod unlock;
 mod why;
@@ -46,6 +47,7 @@ use crate::policy_source::PolicySource;
 use crate::quarantine::Quarantine;
 use crate::recorder::Recorder;
 use crate::refusal::Refusal;
+use crate::runs::Runs;
 use crate::shadow::Shadow;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -73,6 +75,8 @@ pub(crate) struct Pipeline {
     pub(crate) idempotency: Idempotency,
     pub(crate) approvals: Approvals,
     pub(crate) deletions: Deletions,
+    /// What flows say of their runs.
+    pub(crate) runs: Runs,
     pub(crate) quarantine: Quarantine,
     pub(crate) incident: Incident,
     pub(crate) notices: Notices,

@@ -44,6 +44,7 @@ use crate::pipeline::{Pipeline, Refused};
 use crate::policy_source::PolicySource;
 use crate::quarantine::{self, Quarantine};
 use crate::recorder::Recorder;
+use crate::runs::Runs;
 use crate::shadow::Shadow;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -183,6 +184,7 @@ pub(crate) async fn serve(config: Config, stop: watch::Receiver<bool>) -> anyhow
     let pipeline = Arc::new(Pipeline {
         notices,
         deletions: Deletions::new(store.clone()),
+        runs: Runs::new(store.clone()),
         approvals,
         quarantine,
         incident,
@@ -390,6 +392,9 @@ async fn housekeeping(pipeline: Arc<Pipeline>, mut stop: watch::Receiver<bool>) 
         pipeline.end_approvals().await;
         if let Err(error) = pipeline.deletions.sweep(pipeline.clock.earliest()).await {
             tracing::warn!(%error, "old deletions were not forgotten");
+        }
+        if let Err(error) = pipeline.runs.sweep(pipeline.clock.earliest()).await {
+            tracing::warn!(%error, "old runs were not forgotten");
         }
     }
 }

@@ -24,11 +24,12 @@ use uuid::Uuid;
 use crate::alerts::Alerts;
 use crate::duration::Length;
 use crate::flow::{Flow, Region, Window};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Trouble};
 use crate::journal::{Item, Journal, JournalError, Run};
 use crate::occurrence;
 use crate::schedule::{Catchup, Overlap};
 use crate::state::{State, Step, outcome};
+use crate::verdict::Verdict;
 
 /// The longest time between two turns of a region: what people ask for is taken up by then.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
@@ -104,6 +105,7 @@ impl Engine {
             () = stop => Ok(()),
             failed = self.journal.hold() => failed,
             failed = self.tell() => failed,
+            failed = self.report() => failed,
             // Without a region there is nothing to end for.
             ended = regions, if self.flows.iter().any(|running| !running.flow.regions.is_empty()) => {
                 ended.map(drop)
@@ -135,6 +137,37 @@ impl Engine {
         }
     }
 
+    /// Tells the gateway how the runs of each flow stand, for ever. What it does not take now it is
+    /// told later; nothing waits for it.
+    async fn report(&self) -> Result<(), JournalError> {
+        loop {
+            for running in &self.flows {
+                self.report_once(running).await?;
+            }
+            tokio::time::sleep(ALERTS_EVERY).await;
+        }
+    }
+
+    async fn report_once(&self, running: &Running) -> Result<(), JournalError> {
+        for run in self.journal.unreported(&running.flow.name).await? {
+            let items = self.journal.items(run.id).await?;
+            match running.gateway.report(&run, &items, self.now()).await {
+                Ok(()) => {}
+                // Refused for good: told again it would be refused again.
+                Err(
+                    trouble @ Trouble::Said(
+                        Verdict::Denied(_) | Verdict::Failed(_) | Verdict::Missing(_),
+                    ),
+                ) => {
+                    tracing::warn!(run = %run.id, why = trouble.said(), "the gateway takes no report of this run");
+                }
+                Err(_) => return Ok(()),
+            }
+            self.journal.note_reported(&run).await?;
+        }
+        Ok(())
+    }
+
     /// Runs a region until one of its runs has ended; its end. Nothing else is planned or run.
     ///
     /// # Errors
@@ -154,6 +187,8 @@ impl Engine {
                 let next = self.turn(running, region).await?;
                 let found = self.journal.find_run(run.id).await?;
                 if found.as_ref().is_none_or(|run| run.ended.is_some()) {
+                    // Once: who waits for the end waits no longer for who is told of it.
+                    self.report_once(running).await?;
                     return Ok(found);
                 }
                 self.sleep(next).await;

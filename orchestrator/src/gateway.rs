@@ -4,16 +4,18 @@
 //! Every request has the flow's own token and names the run. What an answer means is
 //! [`crate::verdict`]'s to say; what is in it is read here, and nothing of it is trusted to be there.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 use http::{Method, Request, StatusCode};
 use jiff::{SignedDuration, Timestamp};
 use secrecy::ExposeSecret as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::http::{FetchError, Http};
-use crate::journal::Run;
+use crate::journal::{Item, Run};
 use crate::token::{TokenError, Tokens};
 use crate::verdict::{self, Refused, Verdict};
 
@@ -393,6 +395,34 @@ impl Gateway {
             // A page of whoever stands before the gateway takes nothing back.
             _ => return Err(garbage()),
         })
+    }
+
+    /// Tells the gateway how a run stands, for people to read there.
+    ///
+    /// # Errors
+    ///
+    /// Where it does not take it.
+    pub async fn report(&self, run: &Run, items: &[Item], now: Timestamp) -> Result<(), Trouble> {
+        let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
+        for item in items {
+            *counts.entry(item.state.as_str()).or_default() += 1;
+        }
+        let reason: String = run
+            .reason
+            .chars()
+            .filter(|c| !c.is_control())
+            .take(500)
+            .collect();
+        let body = json!({
+            "flow": run.flow, "region": run.region, "state": run.state.as_str(), "reason": reason,
+            "due": run.due, "started": run.started, "ended": run.ended,
+            "definition_digest": run.digest, "items": counts,
+        });
+        let path = format!("/_vaultgate/v1/runs/{}", run.id);
+        let (sent, _) = self
+            .send(Method::PUT, &path, &[], body.to_string(), run, now)
+            .await?;
+        done(sent)
     }
 
     /// All of a list, page by page.

@@ -292,25 +292,59 @@ regions:""", 1)
 
         return running, number, until("the approval", waits)
 
-    def answered(self, stage, approval, verb):
-        """People answer at their own door."""
+    def console(self, stage, person="approver-a"):
+        """Somebody at the door of people: what answers a request of theirs."""
         world = stage.world
-        token = world.token("approver-a", audience="api://vaultgate-console", lifetime=120,
+        token = world.token(person, audience="api://vaultgate-console", lifetime=120,
                             claims={"auth_time": int(time.time()), "acr": "urn:example:mfa"})
         parts = urllib.parse.urlsplit(world.env["VAULTGATE_CONSOLE_URL"])
         connection = http.client.HTTPSConnection(parts.hostname, parts.port, context=world.context(), timeout=30)
         self.addCleanup(connection.close)
 
-        def send(method, path, body=None):
+        def send(method, path, body=None, status=200):
             headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
             connection.request(method, path, body=body and json.dumps(body), headers=headers)
             answer = connection.getresponse()
             text = answer.read()
-            self.assertEqual(answer.status, 200, text)
+            self.assertEqual(answer.status, status, text)
             return json.loads(text)
 
+        return send
+
+    def answered(self, stage, approval, verb):
+        """People answer an approval."""
+        send = self.console(stage)
         path = f"/_vaultgate/v1/approvals/{approval}"
         send("POST", f"{path}/{verb}", {"digest": send("GET", path)["digest"], "reason": "seen"})
+
+    def test_the_gateway_is_told_how_runs_stand_and_people_read_it_there(self):
+        stage = self.staged(items='"vm:rg1/vm1", "vm:rg1/nothing"')
+        number = stage.does("run", FLOW, "westeurope", "--wait", code=1).splitlines()[0]
+        [run] = self.console(stage, "soc")("GET", "/_vaultgate/v1/runs")["value"]
+        self.assertEqual((run["id"], run["state"], run["items"]),
+                         (number, "CompletedWithFailures", {"Completed": 1, "Failed": 1}))
+        refused = self.console(stage)("GET", "/_vaultgate/v1/runs", status=403)
+        self.assertEqual(refused["error"]["additionalInfo"][0]["info"]["reason"], "reviewer-needed")
+        # On record, and by whom.
+        told = [record for record in stage.world.records() if record["kind"] == "run"]
+        self.assertEqual(told[-1]["report"]["state"], "CompletedWithFailures")
+        self.assertEqual((told[-1]["principal"]["kind"], told[-1]["report"]["flow"]), ("flow", FLOW))
+        # Nobody else tells of it, and it has ended as it was told.
+        body = {name: run[name] for name in ("flow", "region", "state", "reason", "due", "started", "ended",
+                                             "definition_digest", "items")}
+        path = f"/_vaultgate/v1/runs/{number}"
+        for who, change, status, reason in (
+                ("flow", {}, 200, None),
+                ("flow", {"state": "Completed"}, 409, "run-ended"),
+                ("flow", {"flow": "another"}, 403, "run-foreign"),
+                ("operator", {}, 403, "run-foreign"),
+                ("flow", {"state": "<b>"}, 400, "run-malformed"),
+                ("flow", {"reason": "a\u0000b"}, 400, "run-malformed"),
+                ("flow", {"more": 1}, 400, "run-malformed")):
+            answer = stage.world.send("PUT", path, stage.world.token(who), {**body, **change})
+            self.assertEqual((answer.status, answer.reason()), (status, reason), (who, change, answer))
+        [run] = self.console(stage, "soc")("GET", "/_vaultgate/v1/runs")["value"]
+        self.assertEqual(run["state"], "CompletedWithFailures")
 
     APPROVED = {"approvals": {"snapshot": {"quorum": 1, "ttl": "1h", "cooling_off": "0s"}}}
 

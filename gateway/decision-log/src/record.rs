@@ -44,6 +44,8 @@ pub enum Kind {
     Incident,
     /// Somebody signed in at the console with a browser, or out.
     Session,
+    /// What a flow said of one of its runs.
+    Run,
     /// A policy bundle activated or rejected.
     Policy,
     /// A configuration taken into use.
@@ -66,6 +68,7 @@ impl Kind {
             Kind::Quarantine => "quarantine",
             Kind::Incident => "incident",
             Kind::Session => "session",
+            Kind::Run => "run",
             Kind::Policy => "policy",
             Kind::Config => "config",
             Kind::Lifecycle => "lifecycle",

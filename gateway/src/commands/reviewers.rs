@@ -1,4 +1,4 @@
-//! `vaultgate principals` and `vaultgate incident`: what reviewers do beside policy.
+//! `vaultgate principals`, `incident`, `deletions` and `runs`: what reviewers do and see beside policy.
 
 use clap::{Subcommand, ValueEnum};
 use http::Method;
@@ -74,6 +74,16 @@ pub(crate) enum DeletionsVerb {
         #[command(flatten)]
         connection: Connection,
     },
+}
+
+/// What flows say of their runs.
+#[derive(clap::Args)]
+pub(crate) struct RunsArguments {
+    /// As JSON, one run in each line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
 }
 
 #[derive(Subcommand)]
@@ -290,6 +300,29 @@ pub(crate) fn deletions(verb: DeletionsVerb) -> anyhow::Result<u8> {
             carried_out(&connection, &path)
         }
     }
+}
+
+pub(crate) fn runs(arguments: &RunsArguments) -> anyhow::Result<u8> {
+    let found = asked(&arguments.connection, Method::GET, crate::api::RUNS, None)?;
+    for run in at(&found, "/value").as_array().into_iter().flatten() {
+        if arguments.json {
+            say(&run.to_string());
+            continue;
+        }
+        let reason = match text(run, "/reason") {
+            reason if reason.is_empty() => String::new(),
+            reason => format!(": {reason}"),
+        };
+        say(&format!(
+            "{}  {}  {} {}  {}{reason}",
+            text(run, "/id"),
+            text(run, "/due"),
+            text(run, "/flow"),
+            text(run, "/region"),
+            text(run, "/state")
+        ));
+    }
+    Ok(0)
 }
 
 fn asked(

@@ -3,7 +3,7 @@
 use http::Method;
 use uuid::Uuid;
 
-use crate::api::{APPROVALS, DELETIONS, canonical_uuid};
+use crate::api::{APPROVALS, DELETIONS, RUNS, canonical_uuid};
 use crate::approvals::Which;
 
 const QUARANTINE: &str = "/_vaultgate/v1/quarantine";
@@ -31,6 +31,8 @@ pub(super) enum Route {
     Judge(Uuid, Word),
     /// `GET /_vaultgate/v1/deletions`.
     Deletions,
+    /// `GET /_vaultgate/v1/runs`.
+    Runs,
     /// `GET /_vaultgate/v1/quarantine`.
     Quarantine,
     /// `POST /_vaultgate/v1/quarantine`.
@@ -63,6 +65,7 @@ impl Route {
         match (get, target) {
             (true, APPROVALS) => return Some(Route::Approvals(Which::Open)),
             (true, DELETIONS) => return Some(Route::Deletions),
+            (true, RUNS) => return Some(Route::Runs),
             (true, QUARANTINE) => return Some(Route::Quarantine),
             (false, QUARANTINE) => return Some(Route::Hold),
             (true, INCIDENT) => return Some(Route::Incident),
@@ -96,6 +99,7 @@ impl Route {
             Route::Approvals(_)
                 | Route::Approval(_)
                 | Route::Deletions
+                | Route::Runs
                 | Route::Quarantine
                 | Route::Incident
         )

@@ -181,6 +181,7 @@ impl Pipeline {
             .map_err(|error| malformed(&error.to_string()))?
             .to_value();
         match route {
+            Route::Run(id) => self.run_told(id, &caller, document, trail).await,
             Route::Preflight => self.preflight(arrival, &caller, document, trail).await,
             Route::Evaluation => {
                 let answer = self.evaluation(arrival, &caller, &document, trail).await?;

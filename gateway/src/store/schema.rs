@@ -30,6 +30,7 @@ pub(super) fn migrator() -> Migrator {
             include_str!("migrations/0002_approvals.sql"),
         ),
         step(3, "replicas", include_str!("migrations/0003_replicas.sql")),
+        step(4, "runs", include_str!("migrations/0004_runs.sql")),
     ])
 }
 

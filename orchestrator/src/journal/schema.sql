@@ -35,7 +35,9 @@ CREATE TABLE runs (
     -- When it is looked at again, and how often it could not be.
     due_at TEXT,
     attempts BIGINT NOT NULL DEFAULT 0,
-    cancel BIGINT NOT NULL DEFAULT 0
+    cancel BIGINT NOT NULL DEFAULT 0,
+    -- The state and reason that the gateway was told last.
+    reported TEXT NOT NULL DEFAULT ''
 );
 CREATE INDEX runs_of_region ON runs (flow, region, due);
 CREATE INDEX runs_ended ON runs (flow, region, ended);

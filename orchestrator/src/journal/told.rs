@@ -111,6 +111,31 @@ impl Journal {
         self.runs(query).await
     }
 
+    /// Runs of a flow that stand otherwise than the gateway was told last, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be read.
+    pub async fn unreported(&self, flow: &str) -> Result<Vec<Run>, JournalError> {
+        let text = "SELECT * FROM runs WHERE flow = $1 AND reported <> state || ': ' || reason
+            ORDER BY due, id LIMIT 50";
+        self.runs(sqlx::query(text).bind(flow.to_owned())).await
+    }
+
+    /// Notes that the gateway was told how a run stands.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be written.
+    pub async fn note_reported(&self, run: &Run) -> Result<(), JournalError> {
+        let mut change = self.begin_as_holder().await?;
+        let query = sqlx::query("UPDATE runs SET reported = $2 WHERE id = $1")
+            .bind(run.id.to_string())
+            .bind(format!("{}: {}", run.state.as_str(), run.reason));
+        self.run(query, &mut change).await?;
+        self.commit(change).await
+    }
+
     /// The newest recovery point of each item of the newest run of a region that knew its items.
     ///
     /// # Errors
