@@ -28,6 +28,7 @@ use crate::flow::{Flow, Region};
 use crate::gateway::Gateway;
 use crate::journal::{Journal, JournalError, Lease, Run};
 use crate::occurrence;
+use crate::otlp::Otlp;
 use crate::state::{State, StateType};
 use crate::token::Tokens;
 
@@ -339,7 +340,11 @@ fn engine(
 ) -> anyhow::Result<Engine> {
     let clock: Clock = Arc::new(Timestamp::now);
     let running = running(config, config.flows()?)?;
-    Ok(Engine::new(journal, running, alerts, clock))
+    let otlp = match &config.otlp {
+        Some(url) => Some(Otlp::new(url.clone(), config.http()?)),
+        None => None,
+    };
+    Ok(Engine::new(journal, running, alerts, otlp, clock))
 }
 
 /// Flows, each with the gateway as its identity sees it.

@@ -29,6 +29,8 @@ pub struct Config {
     pub ca: Option<Vec<u8>>,
     /// Where the tokens of each identity come from.
     pub identities: BTreeMap<String, Source>,
+    /// A collector of OpenTelemetry, where there is one.
+    pub otlp: Option<String>,
     /// Where notices wait for their channels.
     pub outbox: PathBuf,
     /// The channels that can be told.
@@ -82,6 +84,7 @@ struct Written {
     #[serde(default, rename = "identity")]
     identities: Vec<WrittenIdentity>,
     outbox: Option<PathBuf>,
+    otlp: Option<WrittenOtlp>,
     #[serde(default, rename = "notify")]
     channels: Vec<WrittenChannel>,
 }
@@ -101,6 +104,12 @@ enum WrittenJournal {
 #[serde(deny_unknown_fields)]
 struct WrittenServer {
     postgres_file: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenOtlp {
+    url: String,
 }
 
 #[derive(Deserialize)]
@@ -200,6 +209,7 @@ impl Config {
                 Place::Server(read(&beside.join(server.postgres_file))?.into())
             }
         };
+        let otlp = written.otlp.map(|otlp| address(&otlp.url, "otlp.url"));
         let ca = written.gateway.ca.map(|file| beside.join(file));
         let ca =
             ca.map(|file| std::fs::read(&file).map_err(|error| ConfigError::File { file, error }));
@@ -207,6 +217,7 @@ impl Config {
             flows: beside.join(written.flows),
             journal,
             gateway,
+            otlp: otlp.transpose()?,
             ca: ca.transpose()?,
             identities,
             outbox: beside.join(written.outbox.unwrap_or_else(|| PathBuf::from("outbox"))),
@@ -259,7 +270,9 @@ impl Config {
             Source::ManagedIdentity { endpoint, .. } => endpoint.as_str(),
             Source::Client { token_url, .. } => token_url.as_str(),
         });
-        let addresses = sources.chain([self.gateway.as_str()]);
+        let addresses = sources
+            .chain([self.gateway.as_str()])
+            .chain(self.otlp.as_deref());
         Ok(Http::new(addresses, self.ca.as_deref())?)
     }
 

@@ -27,6 +27,7 @@ use crate::flow::{Flow, Region, Window};
 use crate::gateway::{Gateway, Trouble};
 use crate::journal::{Item, Journal, JournalError, Run};
 use crate::occurrence;
+use crate::otlp::Otlp;
 use crate::schedule::{Catchup, Overlap};
 use crate::state::{State, Step, outcome};
 use crate::verdict::Verdict;
@@ -36,6 +37,9 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How often it is looked whom to tell.
 const ALERTS_EVERY: Duration = Duration::from_secs(2);
 
+/// How often a collector is sent what there is.
+const MEASURED_EVERY: Duration = Duration::from_secs(10);
+
 /// What tells the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -44,6 +48,7 @@ pub struct Engine {
     journal: Arc<Journal>,
     flows: Vec<Running>,
     alerts: Option<Alerts>,
+    otlp: Option<Otlp>,
     clock: Clock,
 }
 
@@ -76,12 +81,14 @@ impl Engine {
         journal: Arc<Journal>,
         flows: Vec<Running>,
         alerts: Option<Alerts>,
+        otlp: Option<Otlp>,
         clock: Clock,
     ) -> Engine {
         Engine {
             journal,
             flows,
             alerts,
+            otlp,
             clock,
         }
     }
@@ -106,6 +113,7 @@ impl Engine {
             failed = self.journal.hold() => failed,
             failed = self.tell() => failed,
             failed = self.report() => failed,
+            failed = self.measure() => failed,
             // Without a region there is nothing to end for.
             ended = regions, if self.flows.iter().any(|running| !running.flow.regions.is_empty()) => {
                 ended.map(drop)
@@ -134,6 +142,19 @@ impl Engine {
                     .await?;
             }
             tokio::time::sleep(ALERTS_EVERY).await;
+        }
+    }
+
+    /// Sends a collector what became of the runs, for ever.
+    async fn measure(&self) -> Result<(), JournalError> {
+        let Some(otlp) = &self.otlp else {
+            return std::future::pending().await;
+        };
+        loop {
+            for running in &self.flows {
+                otlp.look(&self.journal, &running.flow, self.now()).await?;
+            }
+            tokio::time::sleep(MEASURED_EVERY).await;
         }
     }
 

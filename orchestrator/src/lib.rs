@@ -17,6 +17,7 @@ mod glob;
 mod http;
 mod journal;
 mod occurrence;
+mod otlp;
 mod problem;
 mod retry;
 mod schedule;
@@ -41,6 +42,7 @@ pub use journal::{
     Cursor, Event as JournalEvent, Item, Journal, JournalError, Lease, Place, Run, Told,
 };
 pub use occurrence::{asked_run_id, key, run_id};
+pub use otlp::Otlp;
 pub use problem::{Problem, Rejected};
 pub use retry::next as next_attempt;
 pub use schedule::{Catchup, Due, Fire, Overlap, Schedule, Shift, cron, zone};

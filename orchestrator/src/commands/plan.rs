@@ -1,5 +1,7 @@
 //! What the flows would do: when, to which items, in how many calls, and what the gateway would say.
 
+use std::time::Duration;
+
 use futures_util::stream::{self, StreamExt as _};
 use jiff::{Timestamp, ToSpan as _};
 use serde_json::json;
@@ -15,6 +17,9 @@ use crate::journal::{Item, Run};
 const TIMES: usize = 3;
 /// Questions that are asked at a time.
 const AT_A_TIME: usize = 8;
+/// How often a question is asked again that came too soon, and how long it waits at most.
+const PATIENCE: u32 = 10;
+const LONGEST: Duration = Duration::from_secs(90);
 /// What Azure lets one identity do in a subscription in an hour: a bucket of 250 reads that fills by
 /// 25 a second, and one of 200 writes that fills by 10.
 const READS: u64 = 250 + 25 * 3_600;
@@ -132,10 +137,18 @@ async fn opinion(gateway: &Gateway, region: &Region, run: &Run, mut item: Item) 
             why,
         };
     }
-    match gateway
-        .question(&work::asked(region, run, &item), run, now)
-        .await
-    {
+    let asked = work::asked(region, run, &item);
+    let mut opinion = gateway.question(&asked, run, now).await;
+    // A question has the rate of what it asks about: many of them wait for each other.
+    for _ in 0..PATIENCE {
+        let asked_to_wait = opinion.as_ref().err().and_then(Trouble::wait);
+        let Some(wait) = asked_to_wait.filter(|wait| *wait <= LONGEST) else {
+            break;
+        };
+        tokio::time::sleep(wait).await;
+        opinion = gateway.question(&asked, run, now).await;
+    }
+    match opinion {
         Ok(Opinion::Allow) => Planned {
             name,
             verdict: "allow",

@@ -89,7 +89,7 @@ log key     {key}
 
 approvals   {console}   (with a browser: {console}/login, for example as approver-a)
 
-Personas: operator, custodian, reader, agent, flow, approver-a, approver-b, soc, stranger;
+Personas: operator, custodian, reader, agent, flow, drill, approver-a, approver-b, soc, stranger;
 client id = name, secret = <name>-secret, token endpoint {azure}/oidc/token
 
 Paste, in another terminal:
@@ -110,6 +110,11 @@ The Azure CLI, without tricks:
   az login --service-principal -u operator -p operator-secret --tenant {TENANT}
   az backup job list -g rg1 -v v1 -o table
 
+A flow of three regions runs every two minutes beside it (one of its items was never reviewed):
+
+  {orchestrator} status --config {flows}
+  {orchestrator} coverage --config {flows}
+
 Decisions as they are written (Ctrl-C ends the demo):
 ",
         url = running.url,
@@ -121,6 +126,8 @@ Decisions as they are written (Ctrl-C ends the demo):
         ca = running.dev.ca.display(),
         anchor = running.anchor.display(),
         program = running.program.display(),
+        orchestrator = running.orchestrator.display(),
+        flows = running.config.with_file_name("orchestrator").join("orchestrator.toml").display(),
         PROD = vaultgate_sim::PROD,
         TENANT = vaultgate_sim::TENANT,
     )

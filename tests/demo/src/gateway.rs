@@ -17,6 +17,9 @@ const TEMPLATE: &str = include_str!("../../data/gateway.toml");
 /// A gateway that runs.
 pub(crate) struct Running {
     pub(crate) program: PathBuf,
+    pub(crate) orchestrator: PathBuf,
+    /// A copy of the bundle: what is changed in it is taken in.
+    pub(crate) policies: PathBuf,
     pub(crate) config: PathBuf,
     pub(crate) url: String,
     pub(crate) admin_url: String,
@@ -36,7 +39,15 @@ pub(crate) fn build(quiet: bool) -> anyhow::Result<PathBuf> {
     }
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = std::process::Command::new(cargo)
-        .args(["build", "--quiet", "--locked", "--package", "vaultgate"])
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--package",
+            "vaultgate",
+            "--package",
+            "vaultgate-orchestrator",
+        ])
         .current_dir(repository())
         .status()
         .context("cannot run cargo")?;
@@ -91,6 +102,8 @@ pub(crate) async fn start(
         .context("the gateway wrote no public log key")?;
     Ok(Running {
         program: program.to_owned(),
+        orchestrator: program.with_file_name("vaultgate-orchestrator"),
+        policies: dir.join("policies"),
         config,
         url,
         console_url: format!("https://localhost:{console}"),
@@ -158,6 +171,9 @@ fn configuration(
         Some(policies) => policies.canonicalize()?,
         None => repository().join("policies").canonicalize()?,
     };
+    let own = dir.join("policies");
+    std::fs::create_dir_all(&own)?;
+    crate::tour::copy_folder(&policies, &own)?;
     let arm = arguments.arm_endpoint.as_deref().unwrap_or(&sim.azure_url);
     let values = [
         ("DATA_PORT", data.to_string()),
@@ -170,7 +186,7 @@ fn configuration(
         ("ISSUER_OIDC", sim.idp_issuer_oidc.clone()),
         ("TENANT", vaultgate_sim::TENANT.to_owned()),
         ("PROD", vaultgate_sim::PROD.to_owned()),
-        ("POLICIES", policies.display().to_string()),
+        ("POLICIES", own.display().to_string()),
     ];
     let mut text = TEMPLATE.to_owned();
     text.push_str(&CONSOLE.replace("@CONSOLE_PORT@", &console.to_string()));

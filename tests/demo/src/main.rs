@@ -13,6 +13,7 @@
 mod approvals;
 mod client;
 mod environment;
+mod flows;
 mod follow;
 mod gateway;
 mod tour;
@@ -107,10 +108,22 @@ async fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         sim.shutdown().await;
         return held;
     }
+    // Whoever names a gateway or policies of their own, or wants no words, wants no flows beside.
+    let alone = arguments.quiet || arguments.policies.is_some() || arguments.gateway.is_some();
+    let flows = match alone {
+        true => None,
+        false => Some(flows::Flows::prepare(&running, &sim, "*/2 * * * *").await?),
+    };
+    if let Some(flows) = &flows {
+        flows.serve().await?;
+    }
     if !arguments.quiet {
         println!("{}", environment::introduction(&running, &environment));
     }
     let ended = follow::until_stopped(&mut running, arguments.seconds, arguments.quiet).await;
+    if let Some(flows) = &flows {
+        flows.stop().await?;
+    }
     running.stop().await?;
     sim.shutdown().await;
     ended.map(|()| true)

@@ -16,6 +16,7 @@ use vaultgate_sim::SimHandle;
 use crate::approvals::Approvals;
 use crate::client::{Answer, Client};
 use crate::environment::{Environment, value};
+use crate::flows::Flows;
 use crate::gateway::Running;
 use crate::repository;
 
@@ -91,6 +92,34 @@ pub(crate) async fn run(
         "a stopped identity is stopped at its next request",
         approvals.quarantine()
     );
+    let flows = Flows::prepare(running, sim, "30 2 * * *").await?;
+    step!(
+        "a flow of three regions is planned, and the gateway says what it would allow",
+        flows.plan()
+    );
+    flows.serve().await?;
+    step!("one item of it takes too long", flows.begin_late());
+    step!(
+        "killed in the middle of its backups it goes on, and does nothing twice",
+        flows.survives()
+    );
+    step!(
+        "an item that nobody reviewed is denied, and costs the others nothing",
+        flows.denied()
+    );
+    step!(
+        "a drill asks whether the newest recovery points could be restored",
+        flows.drill()
+    );
+    step!(
+        "the coverage report names what nobody backs up",
+        flows.coverage()
+    );
+    step!(
+        "the late item is given up at its deadline, and people are told",
+        flows.late()
+    );
+    flows.stop().await?;
     step!("the log verifies against its anchor", tour.verify());
     step!("a tampered copy of the log is caught", tour.tampering());
     step!("the oracle finds nothing unrecorded", tour.oracle());
@@ -439,7 +468,7 @@ fn text(output: &std::process::Output) -> String {
 
 /// Copies a log that is being written: what is given its name meanwhile may be gone when
 /// it is looked for, and stands under the name already or is not needed.
-fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
         let target = to.join(entry.file_name());

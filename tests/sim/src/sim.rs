@@ -183,6 +183,11 @@ impl SimHandle {
         self.state.faults.add(rule);
     }
 
+    /// How long jobs take that begin from now on, milliseconds at scale 1; as usual for none.
+    pub fn jobs_last(&self, ms: Option<u64>) {
+        self.state.world().job_plan.lasts_ms = ms;
+    }
+
     /// Lets held answers go.
     pub fn thaw(&self) {
         self.state.faults.thaw();

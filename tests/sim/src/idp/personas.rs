@@ -22,7 +22,7 @@ pub struct Persona {
 }
 
 /// Everyone who can sign in.
-pub const PERSONAS: [Persona; 9] = [
+pub const PERSONAS: [Persona; 10] = [
     Persona {
         name: "operator",
         display_name: "Operator",
@@ -47,6 +47,13 @@ pub const PERSONAS: [Persona; 9] = [
     Persona {
         name: "flow",
         display_name: "Nightly flow",
+        kind: "flow",
+        roles: &["backup.flow"],
+        groups: &[],
+    },
+    Persona {
+        name: "drill",
+        display_name: "Monthly drill",
         kind: "flow",
         roles: &["backup.flow"],
         groups: &[],

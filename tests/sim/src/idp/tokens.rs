@@ -180,10 +180,14 @@ impl Idp {
     }
 }
 
-/// A token of the `flow` persona names the flow it runs.
+/// A token of a flow's persona names the flow it runs.
 fn named_flow(claims: &mut Value, who: &Persona) {
     if who.kind == "flow" {
-        merge(claims, &json!({"vg_flow": "nightly-weu"}));
+        let flow = match who.name {
+            "drill" => "monthly-drill",
+            _ => "nightly-weu",
+        };
+        merge(claims, &json!({"vg_flow": flow}));
     }
 }
 
