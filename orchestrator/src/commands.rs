@@ -24,7 +24,7 @@ use vaultgate_notify::{Backoff, Connections, Courier, Outbox};
 use crate::alerts::Alerts;
 use crate::config::Config;
 use crate::engine::{Clock, Engine, Running, new_run};
-use crate::flow::{Flow, Region};
+use crate::flow::{Flow, Region, schema};
 use crate::gateway::Gateway;
 use crate::journal::{Journal, JournalError, Lease, Run};
 use crate::occurrence;
@@ -190,6 +190,17 @@ enum Export {
         #[arg(long, env = "VAULTGATE_ORCHESTRATOR_CONFIG")]
         config: Option<PathBuf>,
     },
+    /// The JSON Schema of flow files, for editors
+    Schema,
+    /// Deployments, limits and automations for Prefect, whose workers have the package
+    Prefect {
+        /// The files
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The folder that is written
+        #[arg(long)]
+        out: PathBuf,
+    },
 }
 
 /// Runs a command; its exit code.
@@ -244,6 +255,11 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<u8> {
             json,
         } => plan::plan(&place, flow.as_deref(), items, json).await,
         Verb::Coverage { place, json } => coverage::coverage(&place, json).await,
+        Verb::Export(Export::Schema) => {
+            say(&serde_json::to_string_pretty(&schema())?);
+            Ok(0)
+        }
+        Verb::Export(Export::Prefect { files, out }) => export::prefect(&files, &out),
         Verb::Export(Export::PolicyData {
             files,
             bundle,

@@ -60,13 +60,6 @@ pub struct Running {
     pub gateway: Arc<Gateway>,
 }
 
-impl Running {
-    /// The regions of its flow.
-    pub(crate) fn regions(&self) -> impl Iterator<Item = &Region> {
-        self.flow.regions.iter()
-    }
-}
-
 /// What one run needs for a turn.
 struct Turn<'e> {
     journal: &'e Journal,
@@ -402,7 +395,7 @@ fn rank(run: &Run) -> (bool, Timestamp, Uuid) {
 }
 
 /// How long a run may be kept from beginning. What is caught up has its window.
-fn patience(region: &Region) -> Length {
+pub(crate) fn patience(region: &Region) -> Length {
     let within = region.deadline.start_within;
     match region.schedule.catchup {
         Catchup::None => within,

@@ -5,6 +5,7 @@
 //! name in the orchestrator's configuration.
 
 mod check;
+mod placed;
 mod written;
 
 pub(crate) use check::is_azure;
@@ -333,6 +334,16 @@ impl Flow {
             }),
         }
     }
+}
+
+/// The JSON Schema of flow files, for editors: what only this crate checks, it cannot say.
+pub(crate) fn schema() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(written::File);
+    schema.insert(
+        "title".to_owned(),
+        "A flow file of Vaultgate's orchestrator".into(),
+    );
+    schema.to_value()
 }
 
 /// SHA-256 of a file, as policy and records write it.

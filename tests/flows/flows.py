@@ -19,11 +19,13 @@ import urllib.parse
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "clients")]
 
+import jsonschema  # noqa: E402
+import yaml  # noqa: E402
 from google.protobuf import json_format  # noqa: E402
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest  # noqa: E402
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest  # noqa: E402
 from stage import FLOW, Stage, VAULT, item  # noqa: E402
-from world import REPOSITORY, options, run, until  # noqa: E402
+from world import REPOSITORY, options, program, run, until  # noqa: E402
 
 MACHINES = [f"vm{number}" for number in range(1, 6)]
 
@@ -317,6 +319,44 @@ regions:""", 1)
         self.assertLess(one.start_time_unix_nano, one.end_time_unix_nano)
         until("the gauges", lambda: any(metric.name == "vaultgate.flow.items" for sent in taken["/v1/metrics"]
                                         for metric in sent.resource_metrics[0].scope_metrics[0].metrics))
+
+    def test_the_schema_takes_good_files_and_refuses_what_is_misspelt(self):
+        shipped = (REPOSITORY / "orchestrator/flow.schema.json").read_text(encoding="utf-8")
+        told = subprocess.run([program("vaultgate-orchestrator"), "export", "schema"], capture_output=True, text=True,
+                              check=True).stdout
+        self.assertEqual(shipped, told, "hint: vaultgate-orchestrator export schema > orchestrator/flow.schema.json")
+        schema = json.loads(shipped)
+        jsonschema.Draft202012Validator.check_schema(schema)
+        validator = jsonschema.Draft202012Validator(schema)
+
+        class Loader(yaml.SafeLoader):
+            """YAML 1.2 in what matters here: `on` and `off` are words."""
+
+        Loader.yaml_implicit_resolvers = {
+            first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:bool"]
+            for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()}
+        text = (REPOSITORY / "orchestrator/src/flow/nightly.yaml").read_text(encoding="utf-8")
+        good = yaml.load(text, Loader)  # noqa: S506, a safe loader
+        self.assertEqual(list(validator.iter_errors(good)), [])
+
+        def objects(value, path=()):
+            if isinstance(value, dict):
+                yield path
+            for name, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+                yield from objects(inner, (*path, name))
+
+        # Maps of names are open; everything else knows its keys.
+        closed = [path for path in objects(good) if path not in (("regions",), ("notify",))]
+        self.assertGreater(len(closed), 20)
+        for path in closed:
+            broken = json.loads(json.dumps(good))
+            inner = broken
+            for name in path:
+                inner = inner[name]
+            inner["shedule"] = 1
+            self.assertTrue(list(validator.iter_errors(broken)), path)
+        for change in ({"kind": "backups"}, {"version": "one"}, {"owner": 1}):
+            self.assertTrue(list(validator.iter_errors({**good, **change})), change)
 
     def test_nothing_of_an_azure_sdk_is_linked_in(self):
         done = subprocess.run(["cargo", "tree", "-p", "vaultgate-orchestrator", "--locked", "--prefix", "none"], check=True,

@@ -113,11 +113,15 @@ pub(super) async fn coverage(place: &Place, as_json: bool) -> anyhow::Result<u8>
 
 /// The regions that back up.
 fn backups(running: &[Running]) -> impl Iterator<Item = (&Running, &Region)> {
-    let regions = |running| Running::regions(running).map(move |region| (running, region));
-    running
-        .iter()
-        .flat_map(regions)
-        .filter(|(_, region)| region.work == Work::Backup)
+    let each = running.iter();
+    each.flat_map(|running| {
+        running
+            .flow
+            .regions
+            .iter()
+            .map(move |region| (running, region))
+    })
+    .filter(|(_, region)| region.work == Work::Backup)
 }
 
 async fn vault(running: &Running, region: &Region, id: &str) -> Result<Vault, Trouble> {

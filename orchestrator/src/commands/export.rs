@@ -1,10 +1,14 @@
-//! What others need of flow files: definitions for the policy bundle.
+//! What others need of flow files: definitions for the policy bundle, deployments for Prefect.
+
+mod prefect;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use serde_json::json;
+
+pub(super) use prefect::prefect;
 
 use super::{FAILED, asking, complain, read, running, say};
 use crate::config::Config;

@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use serde_saphyr::Spanned;
-
 use super::Checker;
 use crate::flow::written::{self, Text, place};
 use crate::flow::{Kind, Pattern, Target};
@@ -93,7 +91,7 @@ impl Checker<'_> {
             );
             return None;
         };
-        let word = Spanned::new(kind.to_owned(), text.referenced, text.defined);
+        let word = text.with(kind.to_owned());
         let kind = self.word(&word, &Kind::ALL, "kind of item")?;
         if names.split('/').count() != 2 {
             let message = format!("`{}` does not have two parts", text.value);
