@@ -389,12 +389,15 @@ async fn serve(place: &Place) -> anyhow::Result<u8> {
     let (alerts, carrying) = alerts(&config)?.unzip();
     let engine = engine(&config, Arc::clone(&journal), alerts)?;
     let mut ended = pin!(ended());
+    // What is wrong at the start is told at once; what comes later may pass.
+    let mut patient = journal.is_shared();
     let served = loop {
         let lease = tokio::select! {
             biased;
             () = &mut ended => break Ok(()),
-            lease = lead(&journal) => lease?,
+            lease = lead(&journal, patient) => lease?,
         };
+        patient = true;
         say(&format!(
             "ready journal={} gateway={}",
             journal.place(),
@@ -402,9 +405,11 @@ async fn serve(place: &Place) -> anyhow::Result<u8> {
         ));
         match engine.serve(&mut ended).await {
             Ok(()) => break journal.release(lease).await,
-            // What a server's trouble interrupts is taken up again, here or by another.
-            Err(error) if journal.is_shared() => {
-                tracing::warn!(%error, "the flows of this journal are not run from here any more");
+            // What a full disk or a server's trouble interrupts is taken up again, here or by
+            // another.
+            Err(error @ (JournalError::Failed { .. } | JournalError::Fenced { .. })) => {
+                tracing::warn!(%error, "the flows of this journal are not run from here for now");
+                tokio::time::sleep(JOURNAL_AGAIN).await;
             }
             Err(error) => break Err(error),
         }
@@ -418,17 +423,19 @@ async fn serve(place: &Place) -> anyhow::Result<u8> {
 
 /// Waits until this process is the one that runs the flows of a journal. Of a file's there is only
 /// one; several may stand by for a server's.
-async fn lead(journal: &Journal) -> Result<Lease, JournalError> {
+async fn lead(journal: &Journal, patient: bool) -> Result<Lease, JournalError> {
     let mut told = false;
     loop {
         match journal.claim().await {
             Ok(lease) => return Ok(lease),
-            Err(error) if !journal.is_shared() => return Err(error),
+            Err(error) if !patient => return Err(error),
+            Err(error @ JournalError::Taken { .. }) if !journal.is_shared() => return Err(error),
             Err(error @ JournalError::Taken { .. }) if !told => {
                 tracing::info!("standing by: {error}");
                 told = true;
             }
             Err(JournalError::Taken { .. }) => {}
+            Err(error @ JournalError::Corrupt { .. }) => return Err(error),
             Err(error) => {
                 tracing::warn!(%error, "the journal cannot be used");
                 tokio::time::sleep(JOURNAL_AGAIN).await;

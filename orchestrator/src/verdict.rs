@@ -68,6 +68,9 @@ pub fn of(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Verdict {
         (408 | 412 | 500 | 502..=504, _, _) => Verdict::Transient(said, wait),
         (404, _, _) => Verdict::Missing(said),
         (_, "deny", _) => Verdict::Denied(said),
+        // A redirect, or a page in place of an error: it says nothing that would last.
+        (300..=399, _, _) => Verdict::Transient(said, wait),
+        (status, _, code) if code == status.to_string() => Verdict::Transient(said, wait),
         _ => Verdict::Failed(said),
     }
 }
@@ -199,6 +202,12 @@ mod tests {
             read(400, "deny", "body-malformed", ""),
             Verdict::Denied(_)
         ));
+        // Whoever redirects, or answers with a page, says nothing of what was asked.
+        assert!(matches!(read(302, "allow", "", ""), Verdict::Transient(..)));
+        let mut headers = HeaderMap::new();
+        headers.insert("x-vaultgate-decision", HeaderValue::from_static("allow"));
+        let page = of(StatusCode::BAD_REQUEST, &headers, b"<html>");
+        assert!(matches!(page, Verdict::Transient(..)), "{page:?}");
         // The gateway redirects nobody, and says of each answer whose it is.
         for status in [302, 400, 403, 404, 409] {
             let verdict = read(status, "", "", "");

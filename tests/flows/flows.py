@@ -358,6 +358,53 @@ regions:""", 1)
         for change in ({"kind": "backups"}, {"version": "one"}, {"owner": 1}):
             self.assertTrue(list(validator.iter_errors({**good, **change})), change)
 
+    def test_the_pipeline_of_the_example_backs_up_with_its_own_token(self):
+        stage = self.staged(items='"vm:rg1/vm1"')
+        asked, mint = [], stage.world.token
+
+        class Tokens(http.server.BaseHTTPRequestHandler):
+            """What a job asks for its token."""
+
+            def do_GET(self):
+                asked.append((self.path, self.headers["authorization"]))
+                body = json.dumps({"value": mint("operator")}).encode()
+                self.send_response(200)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Tokens)
+        self.addCleanup(server.server_close)
+        self.addCleanup(server.shutdown)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        config = stage.config.read_text(encoding="utf-8")
+        config = config.replace("client-secret", "workload-identity").replace('secret_file = "flow.secret"', 'token_file = "job.token"')
+        stage.config.write_text(config, encoding="utf-8")
+        text = (REPOSITORY / "orchestrator/examples/github-actions.yml").read_text(encoding="utf-8")
+        job = yaml.safe_load(text)["jobs"]["backup"]
+        [script] = [step["run"] for step in job["steps"] if "run" in step]
+        folder = stage.folder / "bin"
+        folder.mkdir()
+        (folder / "vaultgate-orchestrator").symlink_to(program("vaultgate-orchestrator"))
+        environment = {"PATH": f"{folder}:/usr/bin:/bin", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "of-this-job",
+                       "ACTIONS_ID_TOKEN_REQUEST_URL": f"http://127.0.0.1:{server.server_port}/token?api-version=2"}
+        # As runners do.
+        command = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c", script]
+        done = subprocess.run(command, cwd=stage.folder, env=environment, capture_output=True, text=True, check=False,
+                              timeout=120)
+        self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+        self.assertEqual(asked, [("/token?api-version=2&audience=api%3A%2F%2FAzureADTokenExchange", "Bearer of-this-job")])
+        self.assertEqual(list(stage.backups()), [item("vm1").lower()])
+        self.assertFalse((stage.folder / "job.token").exists())
+        # What is not backed up stops the pipeline.
+        stage.file.write_text(stage.text.replace("cap: 2s", "cap: 3s"), encoding="utf-8")
+        done = subprocess.run(command, cwd=stage.folder, env=environment, capture_output=True, text=True, check=False,
+                              timeout=120)
+        self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
+
     def test_nothing_of_an_azure_sdk_is_linked_in(self):
         done = subprocess.run(["cargo", "tree", "-p", "vaultgate-orchestrator", "--locked", "--prefix", "none"], check=True,
                               capture_output=True, text=True, cwd=REPOSITORY)
