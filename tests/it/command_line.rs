@@ -180,8 +180,13 @@ async fn verify_tells_intact_from_edited_and_anchored_from_not() {
 async fn doctor_tells_roles_that_are_too_few_and_too_many() {
     let object_id = "object_id = \"77777777-0000-4000-8000-00000000000a\"";
     let own = "client_id = \"vaultgate-operator\"";
+    // One has a role, the other has none.
+    let callers = "without_roles = [\"77777777-0000-4000-8000-00000000000a\", \"77777777-0000-4000-8000-00000000000b\"]";
     let mut world = World::with(Setup {
-        replace: vec![(own.into(), format!("{own}\n{object_id}"))],
+        replace: vec![
+            (own.into(), format!("{own}\n{object_id}")),
+            ("[azure]\n".into(), format!("[azure]\n{callers}\n")),
+        ],
         ..Setup::default()
     })
     .await;
@@ -204,6 +209,21 @@ async fn doctor_tells_roles_that_are_too_few_and_too_many() {
     ] {
         assert!(roles.contains(part), "`{part}` is missing from:\n{roles}");
     }
+    let callers: Vec<&str> = told
+        .lines()
+        .filter(|line| line.contains("caller roles"))
+        .collect();
+    let [bad, good] = callers.as_slice() else {
+        panic!("two callers:\n{told}");
+    };
+    assert!(
+        bad.starts_with("PROBLEM") && bad.contains("0a` has 1 role assignments"),
+        "{bad}"
+    );
+    assert!(
+        good.starts_with("ok") && good.contains("0b` has no role"),
+        "{good}"
+    );
     for fine in [
         "files",
         "log disk",

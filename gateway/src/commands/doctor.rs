@@ -138,6 +138,14 @@ async fn all_roles(config: &Config, observer: &Observer) -> Vec<Finding> {
             ));
         }
     }
+    for id in &ids.without_roles {
+        for subscription in &config.facts.estate_subscriptions {
+            findings.push((
+                "caller roles",
+                roles::none(observer, subscription, id).await,
+            ));
+        }
+    }
     findings
 }
 

@@ -30,6 +30,9 @@ pub(crate) struct UpstreamFile {
     /// The identity with rights on resource guards, where deletions of guarded vaults are to
     /// be unlocked.
     guard: Option<IdentityFile>,
+    /// Object ids of callers that are to have no role in Azure: `vaultgate doctor` looks.
+    #[serde(default)]
+    without_roles: Vec<String>,
     /// Whether both may be the same identity.
     #[serde(default)]
     allow_same_identity: bool,
@@ -129,6 +132,8 @@ pub(crate) struct ObjectIds {
     pub(crate) operator: Option<String>,
     /// Of the reader identity.
     pub(crate) reader: Option<String>,
+    /// Of callers that are to have no role in Azure at all, such as an orchestrator's.
+    pub(crate) without_roles: Vec<String>,
 }
 
 /// One identity of the gateway.
@@ -280,7 +285,18 @@ impl UpstreamFile {
         let object_ids = ObjectIds {
             operator: self.operator.object_id.clone(),
             reader: self.reader.object_id.clone(),
+            without_roles: self.without_roles.clone(),
         };
+        for id in &self.without_roles {
+            if uuid::Uuid::try_parse(id).is_err() {
+                let message = format!("`{id}` is no object id");
+                problems.add(
+                    "azure.without_roles",
+                    message,
+                    "give the object ids of service principals",
+                );
+            }
+        }
         let operator = self.operator.check("azure.operator", base, problems);
         let reader = self.reader.check("azure.reader", base, problems);
         if operator.is_some() && operator == reader && !self.allow_same_identity {

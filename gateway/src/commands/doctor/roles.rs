@@ -53,7 +53,35 @@ pub(super) async fn compare(
     }
 }
 
+/// That a service principal has no role in a subscription: what calls the gateway is to reach Azure
+/// through it alone.
+pub(super) async fn none(
+    observer: &Observer,
+    subscription: &str,
+    object_id: &str,
+) -> Result<String, String> {
+    match assigned(observer, subscription, object_id).await?.len() {
+        0 => Ok(format!("`{object_id}` has no role in {subscription}")),
+        count => Err(format!(
+            "`{object_id}` has {count} role assignments in {subscription}: it could go round the gateway; take them away"
+        )),
+    }
+}
+
 async fn definitions(
+    observer: &Observer,
+    subscription: &str,
+    object_id: &str,
+) -> Result<Vec<String>, String> {
+    let definitions = assigned(observer, subscription, object_id).await?;
+    if definitions.is_empty() {
+        return Err(format!("`{object_id}` has no role in {subscription}"));
+    }
+    Ok(definitions)
+}
+
+/// The role definitions that are assigned to a service principal.
+async fn assigned(
     observer: &Observer,
     subscription: &str,
     object_id: &str,
@@ -71,9 +99,6 @@ async fn definitions(
     let mut definitions: Vec<String> = list.into_iter().flatten().filter_map(id).collect();
     definitions.sort_unstable();
     definitions.dedup();
-    if definitions.is_empty() {
-        return Err(format!("`{object_id}` has no role in {subscription}"));
-    }
     Ok(definitions)
 }
 
