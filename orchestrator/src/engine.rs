@@ -258,8 +258,7 @@ impl Engine {
 
     /// The runs of a region that have not ended: those that began first.
     async fn open(&self, flow: &Flow, region: &Region) -> Result<Vec<Run>, JournalError> {
-        let mut open = self.journal.open_runs().await?;
-        open.retain(|run| run.flow == flow.name && run.region == region.name);
+        let mut open = self.journal.open_runs_of(&flow.name, &region.name).await?;
         open.sort_by_key(rank);
         Ok(open)
     }

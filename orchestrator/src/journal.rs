@@ -322,6 +322,20 @@ impl Journal {
         self.runs(query).await
     }
 
+    /// Runs of a region that have not ended, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be read.
+    pub async fn open_runs_of(&self, flow: &str, region: &str) -> Result<Vec<Run>, JournalError> {
+        let text =
+            "SELECT * FROM runs WHERE ended IS NULL AND flow = $1 AND region = $2 ORDER BY due, id";
+        let query = sqlx::query(text)
+            .bind(flow.to_owned())
+            .bind(region.to_owned());
+        self.runs(query).await
+    }
+
     /// The newest runs, of one flow or of all.
     ///
     /// # Errors

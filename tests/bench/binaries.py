@@ -5,7 +5,7 @@ import sys
 
 from stage import CACHE, ROOT
 
-PROGRAMS = ("vaultgate", "vaultgate-sim", "vaultgate-demo", "vaultgate-bench")
+PROGRAMS = ("vaultgate", "vaultgate-sim", "vaultgate-demo", "vaultgate-bench", "vaultgate-orchestrator")
 
 
 def folder():

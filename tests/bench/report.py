@@ -3,7 +3,7 @@
 
   tests/bench/report.py [--check]
 
-Reads docs/performance/{targets,layers,decisions,flame,instructions,growth,memory}.json; a file that is
+Reads docs/performance/{targets,layers,decisions,flame,instructions,growth,memory,flows}.json; a file that is
 missing is a section that says so. `--check` writes nothing and fails when the document or a plot is not
 what the data gives.
 """
@@ -263,8 +263,59 @@ Unlike times they are the same on every machine: `tests/run instructions` fails 
 """, {}
 
 
+def between(found, unit=""):
+    """A median with the least and the most of the rounds, or one figure."""
+    if not isinstance(found, dict):
+        return f"{found:g}{unit}"
+    return f"{found['median']:g}{unit} [{found['least']:g}, {found['most']:g}]"
+
+
+def flows(data):
+    of = lambda what: [row for row in data["flows"] if row["what"] == what]
+    started = [row for row in data["flows"] if "who" in row and "seconds" in row]
+    starts = [[f"{row['who']}: {row['what']}", between(row["seconds"])] for row in started]
+    weighs = [[row["who"], row["rss_mb"], row["pss_mb"]] for row in of("memory")]
+    runs = [[row["who"], between(row["rate"]), between(row["cpu_ms_per_run"]),
+             between(row["times_slower"]) if "times_slower" in row else "",
+             between(row["times_cpu"]) if "times_cpu" in row else ""] for row in of("flow runs a second")]
+    columns = ("backups", "item_lists", "job_lists", "pages", "others", "facts", "followed", "seconds",
+               "items_per_second", "cpu_ms_per_item", "most_mb")
+    calls = [[f"{row['items']:,} in {row['vaults']}" + (f", {row['runs']} runs" if row["runs"] > 1 else ""),
+              *(row[column] for column in columns)] for row in of("requests") + of("sustained")]
+    head = ["items, vaults", "backups", "item lists", "job lists", "more pages", "others", "facts", "followed", "s",
+            "items/s", "CPU ms/item", "most MiB"]
+    aims = [[aim["what"], aim["measured"], f"at {'least' if aim.get('at_least') else 'most'} {aim['limit']:g}",
+             "held" if aim["held"] else "**not held**"] for aim in data["aims"]]
+    absent = "".join(f"- {name} was not run: {why}.\n" for name, why in data["not_run"].items())
+    return f"""## Scheduled flows, beside Prefect
+
+{source(data, f"; {data['rounds']} rounds, {data['processors']} processors for everything")}
+The orchestrator's backups go through the gateway and reach the emulator; so do those of Prefect's runs of one item, by
+the package that is shipped for it. A run is one region with one item, which waits a second for its job. In the
+orchestrator a hundred regions do so at a time (20 with `--quick`): fewer have a lower rate, each being at most one run
+a second. In Prefect each run is a process, eight at a time, which is more than the processors can do. CPU is that of
+the orchestrator, and of Prefect's server, worker and flow processes together; gateway and emulator count for neither.
+
+{table(["started", "seconds"], starts)}
+
+{table(["memory of", "RSS MiB", "PSS MiB"], weighs)}
+
+{table(["flow runs", "a second", "CPU ms each", "times slower", "times the CPU"], runs)}
+
+What reached Azure, by the number of items in so many vaults. Lists are counted by their first page: the emulator's
+pages hold 10 jobs, or 50 items. A region has at most 100 items under way, so that a thousand in one vault are
+looked at ten times as long. `facts` and `followed` are the gateway's own: what its policy asks for, and how operations
+end that it has let through.
+
+{table(head, calls)}
+
+{absent}
+{table(["aim", "measured", "limit", ""], aims)}
+""", {}
+
+
 SECTIONS = {"targets": targets, "layers": layers, "decisions": decisions, "flame": flame, "instructions": instructions, "growth": growth,
-            "memory": memory}
+            "memory": memory, "flows": flows}
 
 
 def generated():

@@ -41,7 +41,7 @@ CREATE TABLE runs (
 );
 CREATE INDEX runs_of_region ON runs (flow, region, due);
 CREATE INDEX runs_ended ON runs (flow, region, ended);
-CREATE INDEX runs_open ON runs (ended) WHERE ended IS NULL;
+CREATE INDEX runs_open ON runs (flow, region) WHERE ended IS NULL;
 CREATE TABLE items (
     run TEXT NOT NULL REFERENCES runs (id),
     item TEXT NOT NULL,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -24,6 +24,9 @@ const VERSION: i64 = 2;
 /// How long a step waits for those before it; with a file, whoever waits for it waits for a disk.
 const WAIT_FILE: Duration = Duration::from_secs(600);
 const WAIT_SERVER: Duration = Duration::from_secs(10);
+/// How long a file may be locked while it is made, and how often it is tried.
+const LONGEST_LOCKED: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_millis(20);
 /// Connections to a server: each region of a flow reads and writes on its own.
 const CONNECTIONS: u32 = 4;
 
@@ -140,9 +143,15 @@ impl Journal {
             SERVER_SETTINGS
         };
         // Once alone: a pool would try again and again what fails for good.
-        let mut first = options.connect().await.map_err(failed)?;
-        set(&mut first, settings).await.map_err(failed)?;
-        first.close().await.map_err(failed)?;
+        // Of several processes that make a file at once one turns it into a write-ahead log; the
+        // others are told that it is locked, however long they would wait.
+        let began = Instant::now();
+        while let Err(error) = try_once(&options, settings).await {
+            if !is_file || !is_locked(&error) || began.elapsed() > LONGEST_LOCKED {
+                return Err(failed(error));
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
         let pool = AnyPoolOptions::new()
             .max_connections(if is_file { 1 } else { CONNECTIONS })
             .acquire_timeout(if is_file { WAIT_FILE } else { WAIT_SERVER })
@@ -354,6 +363,20 @@ impl Journal {
 /// An instant as the journal writes it: always of the same length, so that text is in order.
 pub(super) fn written(at: Timestamp) -> String {
     format!("{at:.9}")
+}
+
+async fn try_once(
+    options: &AnyConnectOptions,
+    settings: [&'static str; 5],
+) -> Result<(), sqlx::Error> {
+    let mut connection = options.connect().await?;
+    set(&mut connection, settings).await?;
+    connection.close().await
+}
+
+fn is_locked(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.is_some_and(|code| matches!(code.as_ref(), "5" | "261"))
 }
 
 async fn set(

@@ -167,6 +167,19 @@ async fn a_lease_that_nobody_holds_any_more_goes_over() {
     assert!(!journal.is_shared() || matches!(fenced, Ok(Err(JournalError::Fenced { .. }))));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn several_that_make_a_journal_at_once_all_have_it() {
+    for _ in 0..10 {
+        let dir = tempfile::tempdir().unwrap();
+        let places = (0..8).map(|_| dir.path().to_owned());
+        let opened =
+            places.map(|place| tokio::spawn(async move { drop(scratch::open(&place).await) }));
+        for one in opened.collect::<Vec<_>>() {
+            one.await.unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn instants_are_in_order_whatever_their_fractions() {
     let dir = tempfile::tempdir().unwrap();
