@@ -5,6 +5,7 @@
 //! and every activated bundle is kept beside the log by its digest.
 
 use std::io::Read as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +29,8 @@ pub(crate) const TRIAL_ADDRESS_SPACE: u64 = 4 << 30;
 /// Longest trial of a bundle, of processor time: its process stands back behind requests, and a busy
 /// machine must not keep a good bundle out.
 pub(crate) const TRIAL_SECONDS: u64 = 20;
+const SIGKILL: i32 = 9;
+const SIGXCPU: i32 = 24;
 /// Longest trial by the clock.
 const TRIAL_TIME: Duration = Duration::from_secs(180);
 /// How often it is looked at while it runs.
@@ -413,6 +416,12 @@ fn run_trial(dir: &Path) -> Result<(), PolicyError> {
             dir: dir.to_owned(),
             problems: complaints.join().unwrap_or_default(),
         }),
-        _ => Err(ended(status.to_string())),
+        _ => Err(ended(match status.signal() {
+            // How the kernel ends what is over its limit of processor time.
+            Some(signal) if signal == SIGXCPU || signal == SIGKILL => {
+                format!("it took more than {TRIAL_SECONDS} s of processor, or the machine ended it")
+            }
+            _ => status.to_string(),
+        })),
     }
 }

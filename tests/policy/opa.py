@@ -572,7 +572,7 @@ TWO_FILES = [
 
 
 def refused(report):
-    """Holds admission to what is read apart: refused here, and taken by Open Policy Agent."""
+    """Holds admission to what is read apart: refused here, whatever Open Policy Agent makes of it."""
     cases = [({"gen/p.rego": text}, told) for text, told in REFUSED]
     cases += [({"gen/p.rego": one, "gen/p_more.rego": other}, told) for one, other, told in TWO_FILES]
     for files, told in cases:

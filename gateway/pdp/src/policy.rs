@@ -139,9 +139,11 @@ impl Policy {
     /// What the machine decides, where it takes the bundle and the input.
     pub(crate) fn quick(&self, input: &Value, limit: Duration) -> Option<Decision> {
         let machine = self.machine.as_ref().ok();
-        let machine = machine.filter(|machine| machine.takes(input))?;
-        // A panic of the machine is the interpreter's to look into.
-        catch_unwind(AssertUnwindSafe(|| machine.decide(input, limit))).ok()?
+        run(
+            machine.filter(|machine| machine.takes(input))?,
+            input,
+            limit,
+        )
     }
 
     fn decide_within(&self, input: &Value, limit: Duration) -> Decision {
@@ -150,7 +152,7 @@ impl Policy {
             return self.interpret(input, limit);
         };
         let began = cpu_time();
-        let quick = self.quick(input, limit);
+        let quick = run(machine, input, limit);
         self.pace.note(cpu_time().saturating_sub(began));
         match quick {
             Some(decision) if !machine.is_sampled() => decision,
@@ -226,4 +228,10 @@ impl fmt::Debug for Policy {
             .field("revision", &self.revision)
             .finish_non_exhaustive()
     }
+}
+
+/// What the machine decides of an input that it takes. A panic of it is the interpreter's to look
+/// into.
+fn run(machine: &Machine, input: &Value, limit: Duration) -> Option<Decision> {
+    catch_unwind(AssertUnwindSafe(|| machine.decide(input, limit))).ok()?
 }

@@ -29,7 +29,9 @@ pub(super) fn find(
             let mut engine = engine.clone();
             engine::set_time_limit(&mut engine, limits.time_limit, limits);
             engine.set_input(input.clone());
-            engine.eval_rule(path.to_owned()).is_err()
+            // Other errors are those of the policy: they are told as what they are.
+            let told = engine.eval_rule(path.to_owned()).err();
+            told.is_some_and(|error| engine::is_timeout(error.downcast_ref(), &error.to_string()))
         };
         catch_unwind(AssertUnwindSafe(ask)).unwrap_or(true)
     };
