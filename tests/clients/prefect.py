@@ -141,7 +141,7 @@ class OnPrefect(unittest.TestCase):
         # Whoever is too early changes nothing.
         self.prefect.ask("POST", f"/flow_runs/{number}/resume", {})
         until("the second look", lambda: self.prefect.names(number).count("Suspended") == 2, LONG)
-        flows.Flows.answered(self, stage, approval, "approve")
+        stage.answers(approval, "approve")
         self.prefect.ask("POST", f"/flow_runs/{number}/resume", {})
         self.prefect.reaches(number, "Completed")
         self.once(stage, ["vm1"])
@@ -149,7 +149,7 @@ class OnPrefect(unittest.TestCase):
     def test_an_item_whose_approval_is_refused_is_denied(self):
         stage = self.staged(items='"vm:rg1/vm1"', settings=flows.Flows.APPROVED)
         number = self.prefect.run(stage.deployment, slot())
-        flows.Flows.answered(self, stage, self.suspended(number), "reject")
+        stage.answers(self.suspended(number), "reject")
         self.prefect.ask("POST", f"/flow_runs/{number}/resume", {})
         self.prefect.reaches(number, "Denied")
         self.assertEqual(stage.backups(), {})
@@ -158,7 +158,7 @@ class OnPrefect(unittest.TestCase):
         stage = self.staged(items='"vm:rg1/vm1"', settings=flows.Flows.APPROVED, time_scale=1.0)
         stage.world.control("POST", "jobs", {"lasts_ms": 15_000})
         number = self.prefect.run(stage.deployment, slot())
-        flows.Flows.answered(self, stage, self.suspended(number), "approve")
+        stage.answers(self.suspended(number), "approve")
         self.prefect.ask("POST", f"/flow_runs/{number}/resume", {})
         until("its backup", stage.backups, LONG)
         os.kill(until("its process", lambda: process_of(number)), signal.SIGKILL)
@@ -247,7 +247,7 @@ class OnPrefect(unittest.TestCase):
 
     def test_a_slot_that_nobody_ran_in_time_is_missed(self):
         stage = self.staged(items='"vm:rg1/vm1"')
-        self.prefect.reaches(self.prefect.run(stage.deployment, slot(400)), "Missed")
+        self.prefect.reaches(self.prefect.run(stage.deployment, slot(1300)), "Missed")
         self.assertEqual(stage.backups(), {})
 
     def test_a_run_that_no_worker_takes_is_cancelled_in_the_end(self):

@@ -5,14 +5,12 @@
 """
 
 import base64
-import http.client
 import http.server
 import json
 import pathlib
 import subprocess
 import sys
 import threading
-import time
 import unittest
 import urllib.parse
 
@@ -424,38 +422,13 @@ regions:""", 1)
 
         return running, number, until("the approval", waits)
 
-    def console(self, stage, person="approver-a"):
-        """Somebody at the door of people: what answers a request of theirs."""
-        world = stage.world
-        token = world.token(person, audience="api://vaultgate-console", lifetime=120,
-                            claims={"auth_time": int(time.time()), "acr": "urn:example:mfa"})
-        parts = urllib.parse.urlsplit(world.env["VAULTGATE_CONSOLE_URL"])
-        connection = http.client.HTTPSConnection(parts.hostname, parts.port, context=world.context(), timeout=30)
-        self.addCleanup(connection.close)
-
-        def send(method, path, body=None, status=200):
-            headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-            connection.request(method, path, body=body and json.dumps(body), headers=headers)
-            answer = connection.getresponse()
-            text = answer.read()
-            self.assertEqual(answer.status, status, text)
-            return json.loads(text)
-
-        return send
-
-    def answered(self, stage, approval, verb):
-        """People answer an approval."""
-        send = self.console(stage)
-        path = f"/_vaultgate/v1/approvals/{approval}"
-        send("POST", f"{path}/{verb}", {"digest": send("GET", path)["digest"], "reason": "seen"})
-
     def test_the_gateway_is_told_how_runs_stand_and_people_read_it_there(self):
         stage = self.staged(items='"vm:rg1/vm1", "vm:rg1/nothing"')
         number = stage.does("run", FLOW, "westeurope", "--wait", code=1).splitlines()[0]
-        [run] = self.console(stage, "soc")("GET", "/_vaultgate/v1/runs")["value"]
+        [run] = stage.asks("soc", "GET", "/_vaultgate/v1/runs")["value"]
         self.assertEqual((run["id"], run["state"], run["items"]),
                          (number, "CompletedWithFailures", {"Completed": 1, "Failed": 1}))
-        refused = self.console(stage)("GET", "/_vaultgate/v1/runs", status=403)
+        refused = stage.asks("approver-a", "GET", "/_vaultgate/v1/runs", status=403)
         self.assertEqual(refused["error"]["additionalInfo"][0]["info"]["reason"], "reviewer-needed")
         # On record, and by whom.
         told = [record for record in stage.world.records() if record["kind"] == "run"]
@@ -476,7 +449,7 @@ regions:""", 1)
             # Nobody has told of the other one yet: whose it is, the token says alone.
             answer = stage.world.send("PUT", unknown if status == 403 else path, stage.world.token(who), {**body, **change})
             self.assertEqual((answer.status, answer.reason()), (status, reason), (who, change, answer))
-        [run] = self.console(stage, "soc")("GET", "/_vaultgate/v1/runs")["value"]
+        [run] = stage.asks("soc", "GET", "/_vaultgate/v1/runs")["value"]
         self.assertEqual(run["state"], "CompletedWithFailures")
 
     APPROVED = {"approvals": {"snapshot": {"quorum": 1, "ttl": "1h", "cooling_off": "0s"}}}
@@ -486,7 +459,7 @@ regions:""", 1)
         running, number, approval = self.asked(stage)
         self.assertIn("AwaitingApproval", stage.does("status"))
         self.assertEqual(stage.backups(), {})
-        self.answered(stage, approval, "approve")
+        stage.answers(approval, "approve")
         running.communicate(timeout=60)
         [one] = stage.explained(number)["items"]
         self.assertEqual((running.returncode, one["state"]), (0, "Completed"), one)
@@ -496,7 +469,7 @@ regions:""", 1)
     def test_an_item_whose_approval_is_refused_is_denied(self):
         stage = self.staged(items='"vm:rg1/vm1"', settings=self.APPROVED)
         running, number, approval = self.asked(stage)
-        self.answered(stage, approval, "reject")
+        stage.answers(approval, "reject")
         running.communicate(timeout=60)
         self.assertEqual((running.returncode, stage.explained(number)["state"]), (1, "Denied"))
         self.assertEqual(stage.backups(), {})

@@ -1,5 +1,7 @@
 """A gateway with a reviewed flow in its policy, and the real orchestrator beside it."""
 
+import contextlib
+import http.client
 import json
 import os
 import pathlib
@@ -7,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.parse
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -102,6 +105,28 @@ class Stage:
 
     def explained(self, run):
         return json.loads(self.does("explain", run))
+
+    def asks(self, person, method, path, body=None, status=200):
+        """What somebody is told at the door of people."""
+        world = self.world
+        token = world.token(person, audience="api://vaultgate-console", lifetime=120,
+                            claims={"auth_time": int(time.time()), "acr": "urn:example:mfa"})
+        parts = urllib.parse.urlsplit(world.env["VAULTGATE_CONSOLE_URL"])
+        connection = http.client.HTTPSConnection(parts.hostname, parts.port, context=world.context(), timeout=30)
+        with contextlib.closing(connection):
+            headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+            connection.request(method, path, body=body and json.dumps(body), headers=headers)
+            answer = connection.getresponse()
+            text = answer.read()
+        if answer.status != status:
+            raise AssertionError(f"{method} {path}: {answer.status}, not {status}: {text[:600]!r}")
+        return json.loads(text)
+
+    def answers(self, approval, verb):
+        """People answer an approval."""
+        path = f"/_vaultgate/v1/approvals/{approval}"
+        digest = self.asks("approver-a", "GET", path)["digest"]
+        self.asks("approver-a", "POST", f"{path}/{verb}", {"digest": digest, "reason": "seen"})
 
     def backups(self):
         """What reached Azure: POSTs of backups, by item in lower case."""

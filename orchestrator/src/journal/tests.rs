@@ -234,3 +234,31 @@ async fn a_file_of_somebody_else_is_left_alone() {
         Err(JournalError::Failed { .. })
     ));
 }
+
+#[tokio::test]
+async fn a_server_elsewhere_is_verified_and_its_password_is_never_told() {
+    for (url, told) in [
+        (
+            "postgres://u:s3cr3t@db.example.net/backups",
+            "sslmode=verify-full",
+        ),
+        (
+            "postgres://u:s3cr3t@db.example.net/backups?sslmode=require",
+            "sslmode=verify-full",
+        ),
+        ("mysql://u:s3cr3t@localhost/backups", "cannot be read"),
+        ("postgres://u:s3cr3t@local host/backups", "cannot be read"),
+        // Nobody listens there.
+        (
+            "postgres://u:s3cr3t@127.0.0.1:1/backups",
+            "postgres://127.0.0.1:1/backups",
+        ),
+    ] {
+        let refused = Journal::open(&Place::Server(url.into()))
+            .await
+            .err()
+            .unwrap();
+        let shown = format!("{refused} {refused:?}");
+        assert!(shown.contains(told) && !shown.contains("s3cr3t"), "{shown}");
+    }
+}
