@@ -9,11 +9,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::store::Store;
-use crate::store::{StoreError, sql};
+use crate::store::{Row, Store, StoreError, sql};
 
-/// Most rows of one list.
-const MOST: i64 = 500;
+/// Most rows of one list, and of each flow in it.
+const MOST: i64 = 1_000;
+const SHOWN: i64 = 50;
+/// Most runs that are kept of a flow.
+const KEPT: i64 = 500;
 /// How long a run is listed after it was told of last, milliseconds: 90 days.
 const LISTED: i64 = 90 * 86_400_000;
 /// Most letters of a reason.
@@ -70,8 +72,6 @@ pub(crate) enum Taken {
     Known,
     /// The run has ended otherwise.
     Ended,
-    /// The run is another's.
-    Foreign,
 }
 
 impl Report {
@@ -115,15 +115,14 @@ impl Runs {
 
     /// What would become of a report.
     pub(crate) async fn standing(&self, run: &Run) -> Result<Taken, StoreError> {
-        let select = sql("SELECT content FROM runs WHERE id = $1");
-        let row = self.store.first(select.bind(run.id.to_string())).await?;
-        let Some(row) = row else {
+        let select = sql("SELECT content FROM runs WHERE flow = $1 AND id = $2")
+            .bind(run.report.flow.clone())
+            .bind(run.id.to_string());
+        let Some(row) = self.store.first(select).await? else {
             return Ok(Taken::New);
         };
-        let known: Run = serde_json::from_str(&row.value::<String>("content")?)
-            .map_err(|_| StoreError::Value { column: "content" })?;
+        let known = read(&row)?;
         Ok(match () {
-            () if known.by != run.by || known.report.flow != run.report.flow => Taken::Foreign,
             () if known.report == run.report => Taken::Known,
             () if known.report.ended.is_some() => Taken::Ended,
             () => Taken::New,
@@ -135,28 +134,34 @@ impl Runs {
         let content =
             serde_json::to_string(run).map_err(|_| StoreError::Value { column: "content" })?;
         // What has ended stays so, whatever comes late.
-        let upsert = sql("INSERT INTO runs (id, flow, told_at, ended, content) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (id) DO UPDATE SET told_at = $3, ended = $4, content = $5 WHERE runs.ended = 0")
-        .bind(run.id.to_string())
+        let upsert = sql(
+            "INSERT INTO runs (flow, id, told_at, ended, content) VALUES ($1, $2, $3, $4, $5)
+             ON CONFLICT (flow, id) DO UPDATE SET told_at = $3, ended = $4, content = $5 WHERE runs.ended = 0",
+        )
         .bind(run.report.flow.clone())
+        .bind(run.id.to_string())
         .bind(run.at.as_millisecond())
         .bind(i64::from(run.report.ended.is_some()))
         .bind(content);
+        // A flow that tells of runs without end forgets its own, and takes no room from anybody else.
+        let trim = sql("DELETE FROM runs WHERE flow = $1 AND told_at <
+             (SELECT told_at FROM runs WHERE flow = $1 ORDER BY told_at DESC LIMIT 1 OFFSET $2)")
+        .bind(run.report.flow.clone())
+        .bind(KEPT - 1);
         let mut change = self.store.begin().await?;
         change.execute(upsert).await?;
+        change.execute(trim).await?;
         change.commit().await
     }
 
     /// Runs, those first that were told of last.
     pub(crate) async fn list(&self) -> Result<Vec<Run>, StoreError> {
-        let select = sql("SELECT content FROM runs ORDER BY told_at DESC, id LIMIT $1");
-        let rows = self.store.all(select.bind(MOST)).await?;
-        rows.iter()
-            .map(|row| {
-                serde_json::from_str(&row.value::<String>("content")?)
-                    .map_err(|_| StoreError::Value { column: "content" })
-            })
-            .collect()
+        // So many of each flow: none of them hides another's.
+        let select = sql("SELECT content FROM runs AS one WHERE told_at >= COALESCE(
+             (SELECT told_at FROM runs AS other WHERE other.flow = one.flow
+              ORDER BY told_at DESC LIMIT 1 OFFSET $1), 0) ORDER BY told_at DESC, id LIMIT $2");
+        let rows = self.store.all(select.bind(SHOWN - 1).bind(MOST)).await?;
+        rows.iter().map(read).collect()
     }
 
     /// Forgets what nobody has told of for long.
@@ -166,5 +171,68 @@ impl Runs {
         let mut change = self.store.begin().await?;
         change.execute(delete.bind(long_ago)).await?;
         change.commit().await
+    }
+}
+
+fn read(row: &Row) -> Result<Run, StoreError> {
+    serde_json::from_str(&row.value::<String>("content")?)
+        .map_err(|_| StoreError::Value { column: "content" })
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
+
+    use jiff::{Timestamp, ToSpan as _};
+    use uuid::Uuid;
+
+    use super::{KEPT, Report, Run, Runs, SHOWN, Taken};
+    use crate::store::scratch;
+
+    fn run(flow: &str, number: i64) -> Run {
+        let due: Timestamp = "2026-11-23T02:30:00Z".parse().unwrap();
+        Run {
+            id: Uuid::from_u128(u128::try_from(number).unwrap()),
+            by: ("issuer".to_owned(), "subject".to_owned()),
+            at: due + number.seconds(),
+            report: Report {
+                flow: flow.to_owned(),
+                region: "westeurope".to_owned(),
+                state: "Running".to_owned(),
+                reason: String::new(),
+                due,
+                started: Some(due),
+                ended: None,
+                definition_digest: format!("sha256:{}", "0".repeat(64)),
+                items: std::iter::once(("Completed".to_owned(), 3)).collect(),
+            },
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flow_takes_no_place_from_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let runs = Runs::new(scratch::open(dir.path()).await);
+        let own = run("nightly", 0);
+        runs.keep(&own).await.unwrap();
+        // The same id, and a thousand of its own: another flow's.
+        for number in 0..KEPT + 20 {
+            runs.keep(&run("noisy", number)).await.unwrap();
+        }
+        let listed = runs.list().await.unwrap();
+        assert_eq!(listed.last(), Some(&own));
+        let noisy = listed
+            .iter()
+            .filter(|run| run.report.flow == "noisy")
+            .count();
+        assert_eq!(i64::try_from(noisy).unwrap(), SHOWN);
+        let oldest = runs.standing(&run("noisy", 0)).await.unwrap();
+        assert_eq!(oldest, Taken::New, "it is forgotten");
+        let mut ended = own.clone();
+        (ended.report.state, ended.report.ended) = ("Completed".to_owned(), Some(ended.at));
+        runs.keep(&ended).await.unwrap();
+        assert_eq!(runs.standing(&own).await.unwrap(), Taken::Ended);
+        runs.keep(&own).await.unwrap();
+        assert_eq!(runs.standing(&ended).await.unwrap(), Taken::Known);
     }
 }

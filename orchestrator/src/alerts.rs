@@ -85,7 +85,9 @@ fn ended(
     now: Timestamp,
 ) -> Option<Notice> {
     let event = match (event_of(run, items)?, &region.work) {
-        (Event::Failed, Work::Drill(_)) => Event::DrillFailed,
+        (Event::Failed | Event::Denied | Event::DeadlineExceeded, Work::Drill(_)) => {
+            Event::DrillFailed
+        }
         (event, _) => event,
     };
     match run.state.state_type() {

@@ -12,18 +12,18 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use uuid::Uuid;
 use vaultgate_notify::{Backoff, Connections, Courier, Outbox};
 
 use crate::alerts::Alerts;
 use crate::config::Config;
-use crate::engine::{Clock, Engine, Running, new_run};
+use crate::engine::{Clock, Engine, Running, new_run, patience};
 use crate::flow::{Flow, Region, schema};
 use crate::gateway::Gateway;
 use crate::journal::{Journal, JournalError, Lease, Run};
@@ -36,6 +36,11 @@ use crate::token::Tokens;
 const FAILED: u8 = 1;
 /// How often a run of another process is looked at.
 const AGAIN: Duration = Duration::from_millis(200);
+/// How long whoever served a journal is left time to come back, before a run that is waited for is
+/// carried on by who waits.
+const COMES_BACK: Duration = Duration::from_secs(15);
+/// How much later than it may begin a run is waited for that nobody begins.
+const LATE: SignedDuration = SignedDuration::from_mins(1);
 /// How long a journal's server that is away is left alone.
 const JOURNAL_AGAIN: Duration = Duration::from_secs(1);
 
@@ -389,7 +394,7 @@ async fn serve(place: &Place) -> anyhow::Result<u8> {
     let (alerts, carrying) = alerts(&config)?.unzip();
     let engine = engine(&config, Arc::clone(&journal), alerts)?;
     let mut ended = pin!(ended());
-    // What is wrong at the start is told at once; what comes later may pass.
+    // What is wrong with a file is told at once at the start; what comes later may pass.
     let mut patient = journal.is_shared();
     let served = loop {
         let lease = tokio::select! {
@@ -398,6 +403,17 @@ async fn serve(place: &Place) -> anyhow::Result<u8> {
             lease = lead(&journal, patient) => lease?,
         };
         patient = true;
+        match engine.same_callers().await {
+            Ok(true) => {}
+            Ok(false) => {
+                journal.release(lease).await?;
+                tokio::select! {
+                    () = &mut ended => break Ok(()),
+                    () = tokio::time::sleep(JOURNAL_AGAIN) => continue,
+                }
+            }
+            Err(error) => break Err(error),
+        }
         say(&format!(
             "ready journal={} gateway={}",
             journal.place(),
@@ -421,20 +437,20 @@ async fn serve(place: &Place) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Waits until this process is the one that runs the flows of a journal. Of a file's there is only
-/// one; several may stand by for a server's.
+/// Waits until this process is the one that runs the flows of a journal; others stand by.
 async fn lead(journal: &Journal, patient: bool) -> Result<Lease, JournalError> {
     let mut told = false;
     loop {
         match journal.claim().await {
             Ok(lease) => return Ok(lease),
-            Err(error) if !patient => return Err(error),
-            Err(error @ JournalError::Taken { .. }) if !journal.is_shared() => return Err(error),
-            Err(error @ JournalError::Taken { .. }) if !told => {
-                tracing::info!("standing by: {error}");
-                told = true;
+            Err(error @ JournalError::Taken { .. }) => {
+                if !told {
+                    tracing::info!("standing by: {error}");
+                    told = true;
+                }
+                tokio::time::sleep(AGAIN).await;
             }
-            Err(JournalError::Taken { .. }) => {}
+            Err(error) if !patient => return Err(error),
             Err(error @ JournalError::Corrupt { .. }) => return Err(error),
             Err(error) => {
                 tracing::warn!(%error, "the journal cannot be used");
@@ -477,29 +493,70 @@ async fn start(place: &Place, flow: &str, region: &str, wait: bool) -> anyhow::R
     if !wait {
         return Ok(0);
     }
-    // Who serves the flows runs this one too; where nobody does, or does any more, this process does.
-    let ended = loop {
-        let found = journal.find_run(run.id).await?;
-        if found.as_ref().is_none_or(|run| run.ended.is_some()) {
-            break found;
-        }
-        match journal.claim().await {
-            Ok(lease) => {
-                let engine = engine(&config, Arc::clone(&journal), None)?;
-                let ended = engine.until_ended(&run).await?;
-                journal.release(lease).await?;
-                break ended;
-            }
-            Err(JournalError::Taken { .. }) => tokio::time::sleep(AGAIN).await,
-            Err(error) => return Err(error.into()),
-        }
-    };
+    let ended = waited(&config, &journal, &run, region).await?;
     let ended = ended.context("the run is gone")?;
     look::told(&journal, &ended).await?;
     Ok(match ended.state.state_type() {
         StateType::Completed => 0,
         _ => FAILED,
     })
+}
+
+/// Waits for the end of a run. Who serves the flows runs this one too; where nobody does, this process
+/// does. Where somebody did, it is left time to come back: nothing else is run from here.
+async fn waited(
+    config: &Config,
+    journal: &Arc<Journal>,
+    run: &Run,
+    region: &Region,
+) -> anyhow::Result<Option<Run>> {
+    let latest = patience(region).signed().saturating_add(LATE);
+    let mut taken: Option<Instant> = None;
+    loop {
+        let found = match journal.find_run(run.id).await {
+            Ok(found) => found,
+            Err(error @ JournalError::Failed { .. }) => {
+                tracing::warn!(%error, "the journal cannot be used");
+                tokio::time::sleep(JOURNAL_AGAIN).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let Some(now) = found.filter(|run| run.ended.is_none()) else {
+            return Ok(journal.find_run(run.id).await?);
+        };
+        anyhow::ensure!(
+            now.started.is_some() || Timestamp::now().duration_since(run.due) < latest,
+            "nobody has begun run {}: does whoever serves this journal have these flow files?",
+            run.id
+        );
+        if taken.is_none_or(|at| at.elapsed() > COMES_BACK) {
+            match journal.claim().await {
+                Ok(lease) => {
+                    let engine = engine(config, Arc::clone(journal), None)?;
+                    match engine.until_ended(run).await {
+                        Ok(ended) => {
+                            journal.release(lease).await?;
+                            return Ok(ended);
+                        }
+                        Err(
+                            error @ (JournalError::Failed { .. } | JournalError::Fenced { .. }),
+                        ) => {
+                            tracing::warn!(%error, "the run is not carried on from here for now");
+                        }
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                Err(JournalError::Taken { .. } | JournalError::Failed { .. }) => {
+                    taken = Some(Instant::now());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        } else if !journal.is_free().await.unwrap_or(false) {
+            taken = Some(Instant::now());
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
 }
 
 async fn pause(

@@ -37,6 +37,8 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 /// How often it is looked whom to tell.
 const ALERTS_EVERY: Duration = Duration::from_secs(2);
 
+/// The longest that a run may take by any flow file.
+const LONGEST_RUN: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How often a collector is sent what there is.
 const MEASURED_EVERY: Duration = Duration::from_secs(10);
 
@@ -84,6 +86,43 @@ impl Engine {
             otlp,
             clock,
         }
+    }
+
+    /// Whether each flow is here who it is where its journal was used before; false where the gateway
+    /// cannot be asked now. Of a journal of this machine alone there is nobody else.
+    ///
+    /// # Errors
+    ///
+    /// Where somebody else began what goes on.
+    pub async fn same_callers(&self) -> Result<bool, JournalError> {
+        if !self.journal.is_shared() {
+            return Ok(true);
+        }
+        for running in &self.flows {
+            let Some(region) = running.flow.regions.first() else {
+                continue;
+            };
+            let run = new_run(
+                &running.flow,
+                region,
+                self.now(),
+                State::Scheduled,
+                "",
+                None,
+            );
+            match running.gateway.who(&run, self.now()).await {
+                Ok(who) => self.journal.same_caller(&running.flow.name, &who).await?,
+                Err(trouble) => {
+                    tracing::warn!(
+                        flow = running.flow.name,
+                        why = trouble.said(),
+                        "the gateway does not say who this flow is"
+                    );
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
     }
 
     /// Runs until `stop` ends. What is under way at Azure goes on, and is taken up at the next
@@ -235,6 +274,12 @@ impl Engine {
                 let mut regions = running.flow.regions.iter();
                 regions.any(|region| region.name == run.region)
             });
+            // Another machine may have newer files: what is shared is ended once nobody can want it.
+            let old = self.now().duration_since(run.due) > LONGEST_RUN;
+            if !known && self.journal.is_shared() && !old {
+                tracing::warn!(run = %run.id, flow = run.flow, region = run.region, "this run is of no flow that is defined here");
+                continue;
+            }
             if !known {
                 let reason = "the flow, or this region of it, is no longer defined here";
                 cancel(&self.journal, run, reason, self.now()).await?;

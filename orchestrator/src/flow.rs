@@ -11,6 +11,7 @@ mod written;
 pub(crate) use check::is_azure;
 
 use crate::duration::Length;
+use crate::gateway::Protected;
 use crate::glob::Glob;
 use crate::problem::Rejected;
 use crate::schedule::Schedule;
@@ -78,6 +79,12 @@ impl Work {
     /// Whether it changes nothing at Azure: no job comes of it.
     pub(crate) fn only_asks(&self) -> bool {
         matches!(self, Work::Drill(drill) if !drill.restores)
+    }
+
+    /// Whether a job that somebody else began does as well: any backup does, and its recovery point
+    /// is looked at.
+    pub(crate) fn adopts(&self) -> bool {
+        !matches!(self, Work::Drill(_))
     }
 
     pub(crate) const ALL: [(&'static str, &'static str); 3] = [
@@ -311,6 +318,15 @@ impl Event {
     pub fn as_str(self) -> &'static str {
         let found = Event::ALL.iter().find(|(_, event)| *event == self);
         found.map_or("Failed", |(name, _)| name)
+    }
+}
+
+impl Region {
+    /// Whether a target means an item; `tagged` are the resources that have its tag. Of what has a
+    /// tag a drill restores the machines only.
+    pub(crate) fn means(&self, target: &Target, item: &Protected, tagged: &[String]) -> bool {
+        let restorable = !matches!(self.work, Work::Drill(_)) || item.name.starts_with("vm:");
+        restorable && target.means(item, tagged)
     }
 }
 

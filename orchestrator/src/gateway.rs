@@ -309,8 +309,8 @@ impl Gateway {
         Ok(pages.iter().filter_map(Point::read).collect())
     }
 
-    /// Asks for a change of an item, under its key: sent twice it is done once. An approval that was
-    /// given for it is used by it.
+    /// Asks for a change of an item, under its key: sent twice it is done once. What only asks has no
+    /// key, since an answer of before is none of now. An approval that was given for it is used by it.
     ///
     /// # Errors
     ///
@@ -318,13 +318,14 @@ impl Gateway {
     pub async fn change(
         &self,
         asked: &Asked,
-        key: Uuid,
+        key: Option<Uuid>,
         approval: Option<&str>,
         run: &Run,
         now: Timestamp,
     ) -> Result<(Sent, Bytes), Trouble> {
         let path = format!("{}?api-version={API}", asked.path);
-        let mut headers = vec![("idempotency-key", key.to_string())];
+        let mut headers: Vec<(&str, String)> = Vec::new();
+        headers.extend(key.map(|key| ("idempotency-key", key.to_string())));
         headers.extend(approval.map(|id| ("vaultgate-approval", id.to_owned())));
         let body = asked.body.to_string();
         self.send(Method::POST, &path, &headers, body, run, now)
@@ -395,6 +396,24 @@ impl Gateway {
             // A page of whoever stands before the gateway takes nothing back.
             _ => return Err(garbage()),
         })
+    }
+
+    /// Who this identity is at the gateway: issuer and subject.
+    ///
+    /// # Errors
+    ///
+    /// Where the gateway does not say.
+    pub async fn who(&self, run: &Run, now: Timestamp) -> Result<String, Trouble> {
+        let path = "/_vaultgate/v1/whoami";
+        let (sent, body) = self
+            .send(Method::GET, path, &[], String::new(), run, now)
+            .await?;
+        done(sent)?;
+        let told: Value = serde_json::from_slice(&body).map_err(|_| garbage())?;
+        match (text(&told, "/issuer"), text(&told, "/subject")) {
+            (Some(issuer), Some(subject)) => Ok(format!("{issuer} {subject}")),
+            _ => Err(garbage()),
+        }
     }
 
     /// Tells the gateway how a run stands, for people to read there.

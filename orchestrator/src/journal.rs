@@ -28,6 +28,10 @@ pub use told::Told;
 
 use store::{Change, written};
 
+/// Columns of an item that are written when it is frozen, and how many items at once.
+const COLUMNS: usize = 9;
+const AT_ONCE: usize = 100;
+
 impl Journal {
     // Schedules.
 
@@ -44,13 +48,12 @@ impl Journal {
         schedule: &str,
         now: Timestamp,
     ) -> Result<Cursor, JournalError> {
-        let mut change = self.begin_as_holder().await?;
         let known = sqlx::query(
             "SELECT schedule, looked_until, paused FROM regions WHERE flow = $1 AND region = $2",
         )
         .bind(flow)
         .bind(region)
-        .fetch_optional(&mut *change)
+        .fetch_optional(&self.pool)
         .await
         .map_err(|error| self.failed(error))?;
         let paused = match &known {
@@ -66,6 +69,7 @@ impl Journal {
                 paused,
             });
         }
+        let mut change = self.begin_as_holder().await?;
         let text = "INSERT INTO regions (flow, region, schedule, looked_until, paused) VALUES ($1, $2, $3, $4, $5)
             ON CONFLICT (flow, region) DO UPDATE SET schedule = $3, looked_until = $4";
         let query = sqlx::query(text)
@@ -139,6 +143,37 @@ impl Journal {
         Ok(())
     }
 
+    /// Who a flow is at the gateway, as all that share the journal have to be: keys and approvals
+    /// are those of one caller. Another one is taken where nothing of the flow goes on.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be written, and where somebody else began what goes on.
+    pub async fn same_caller(&self, flow: &str, who: &str) -> Result<(), JournalError> {
+        let known = sqlx::query("SELECT who FROM callers WHERE flow = $1")
+            .bind(flow)
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(|error| self.failed(error))?;
+        let known = known.map(|row| self.text(&row, "who")).transpose()?;
+        if known.as_deref() == Some(who) {
+            return Ok(());
+        }
+        let open = self.open_runs().await?;
+        if let Some(known) = known.filter(|_| open.iter().any(|run| run.flow == flow)) {
+            return Err(JournalError::Caller {
+                flow: flow.to_owned(),
+                known,
+                who: who.to_owned(),
+            });
+        }
+        let mut change = self.begin_as_holder().await?;
+        let text = "INSERT INTO callers (flow, who) VALUES ($1, $2) ON CONFLICT (flow) DO UPDATE SET who = $2";
+        let query = sqlx::query(text).bind(flow.to_owned()).bind(who.to_owned());
+        self.run(query, &mut change).await?;
+        self.commit(change).await
+    }
+
     /// Holds a region, or lets it go on. Whether there is such a region.
     ///
     /// # Errors
@@ -189,20 +224,30 @@ impl Journal {
         now: Timestamp,
     ) -> Result<(), JournalError> {
         let mut change = self.begin_as_holder().await?;
-        for item in items {
-            let text =
+        // Many in one statement: the lease is locked meanwhile, and each statement is a round trip.
+        for chunk in items.chunks(AT_ONCE) {
+            let rows = (0..chunk.len()).map(|row| {
+                let columns = (1..=COLUMNS).map(|column| format!("${}", row * COLUMNS + column));
+                format!("({})", columns.collect::<Vec<_>>().join(", "))
+            });
+            let text = format!(
                 "INSERT INTO items (run, item, name, vault, key, step, state, reason, source)
-                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (run, item) DO NOTHING";
-            let query = sqlx::query(text)
-                .bind(run.id.to_string())
-                .bind(item.item.clone())
-                .bind(item.name.clone())
-                .bind(item.vault.clone())
-                .bind(item.key.to_string())
-                .bind(item.step.as_str())
-                .bind(item.state.as_str())
-                .bind(item.reason.clone())
-                .bind(item.source.clone());
+                VALUES {} ON CONFLICT (run, item) DO NOTHING",
+                rows.collect::<Vec<_>>().join(", ")
+            );
+            let mut query = sqlx::query(sqlx::AssertSqlSafe(text));
+            for item in chunk {
+                query = query
+                    .bind(run.id.to_string())
+                    .bind(item.item.clone())
+                    .bind(item.name.clone())
+                    .bind(item.vault.clone())
+                    .bind(item.key.to_string())
+                    .bind(item.step.as_str())
+                    .bind(item.state.as_str())
+                    .bind(item.reason.clone())
+                    .bind(item.source.clone());
+            }
             self.run(query, &mut change).await?;
         }
         let query = sqlx::query("UPDATE runs SET resolved = 1, due_at = NULL WHERE id = $1")

@@ -48,24 +48,27 @@ impl Otlp {
         for region in &flow.regions {
             let before = journal.told(&flow.name, &region.name, CHANNEL, now).await?;
             let mut told = before.clone();
-            let (mut spans, mut points) = (Vec::new(), Vec::new());
             for run in journal
                 .ended_since(&flow.name, &region.name, told.until)
                 .await?
             {
                 let items = journal.items(run.id).await?;
                 let events = journal.events(run.id).await?;
-                spans.extend(of_run(&run, &items, &events));
-                points.extend(measured(&run, &items));
+                // Each run alone: one that a collector finds too large holds up no other.
+                let taken = self
+                    .send("traces", traces(&of_run(&run, &items, &events)))
+                    .await
+                    & self.send("metrics", metrics(&measured(&run, &items))).await;
+                if !taken {
+                    break;
+                }
                 told.until = told.until.max(run.ended);
             }
             let ages = journal.newest_points(&flow.name, &region.name).await?;
-            points.extend(aged(flow, region, &ages, now));
-            let taken = self.send("traces", traces(&spans), spans.is_empty()).await
-                && self
-                    .send("metrics", metrics(&points), points.is_empty())
-                    .await;
-            if taken && told != before {
+            if let Some(age) = aged(flow, region, &ages, now) {
+                self.send("metrics", metrics(&[age])).await;
+            }
+            if told != before {
                 journal
                     .note_told(&flow.name, &region.name, CHANNEL, &told)
                     .await?;
@@ -74,11 +77,8 @@ impl Otlp {
         Ok(())
     }
 
-    /// Whether the collector took it.
-    async fn send(&self, what: &str, body: Value, empty: bool) -> bool {
-        if empty {
-            return true;
-        }
+    /// Whether it is done with: taken, or refused for good.
+    async fn send(&self, what: &str, body: Value) -> bool {
         let request = Request::builder()
             .method(Method::POST)
             .uri(format!("{}/v1/{what}", self.url))
@@ -88,12 +88,9 @@ impl Otlp {
         match self.http.fetch(request).await {
             Ok(answer) if answer.status().is_success() => true,
             Ok(answer) => {
-                tracing::warn!(
-                    status = answer.status().as_u16(),
-                    what,
-                    "the collector took nothing"
-                );
-                false
+                let status = answer.status().as_u16();
+                tracing::warn!(status, what, "the collector did not take it");
+                matches!(status, 400..=499) && !matches!(status, 401 | 403 | 408 | 429)
             }
             Err(error) => {
                 tracing::warn!(%error, what, "the collector cannot be reached");

@@ -111,7 +111,11 @@ fn refused(status: StatusCode, error: &Value) -> Refused {
     let code = rule.or(reason).or(text("/error/code"));
     let code = code.unwrap_or(status.as_str());
     let message = text("/error/message").unwrap_or("there is no reason in the answer");
-    let short = |text: &str, most: usize| text.chars().take(most).collect::<String>();
+    // Databases take no NUL in a text, and people no other control characters.
+    let short = |text: &str, most: usize| {
+        let plain = text.chars().filter(|c| !c.is_control());
+        plain.take(most).collect::<String>()
+    };
     Refused {
         code: short(code, 64),
         message: short(message, 500),

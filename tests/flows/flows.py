@@ -403,6 +403,41 @@ regions:""", 1)
                               timeout=120)
         self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
 
+    def test_who_serves_a_file_is_one_and_the_others_stand_by(self):
+        stage = self.staged(items='"vm:rg1/vm1"')
+        serving = []
+        for _ in range(2):
+            process = subprocess.Popen(stage.command("serve"), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            self.addCleanup(process.kill)
+            serving.append(process)
+            line = process.stdout.readline()
+            self.assertIn("standing by" if len(serving) > 1 else "ready ", line)
+        waiting = subprocess.Popen(stage.command("run", FLOW, "westeurope", "--wait"), stdout=subprocess.PIPE, text=True)
+        self.addCleanup(waiting.kill)
+        waiting.stdout.readline()
+        until("the backup", stage.backups)
+        serving[0].kill()
+        # Not who waits takes its place, but who serves.
+        self.assertTrue(serving[1].stdout.readline().startswith("ready "))
+        waiting.communicate(timeout=60)
+        self.assertEqual(waiting.returncode, 0)
+        self.assertEqual([len(sent) for sent in stage.backups().values()], [1])
+
+    def test_a_flow_that_asks_and_restores_has_no_definition(self):
+        stage = self.staged(items='"vm:rg1/vm1"')
+        other = """
+  northeurope:
+    schedule: { cron: "30 2 * * *", timezone: Europe/Dublin }
+    drill: { mode: restore, resource_group: 33333333-3333-3333-3333-333333333333/landing, storage_account: 33333333-3333-3333-3333-333333333333/landing/stagingsa, location: westeurope }
+    targets:
+      - { vault: 22222222-2222-2222-2222-222222222222/rg1/v2, items: ["vm:rg1/vm6"] }
+"""
+        stage.file.write_text(self.drill(stage, "validate") + other, encoding="utf-8")
+        told = subprocess.run(stage.command("export", "policy-data", stage.file, "--bundle", stage.policies, config=False),
+                              capture_output=True, text=True, check=False)
+        self.assertEqual(told.returncode, 1)
+        self.assertIn("hint: write two flows", told.stderr)
+
     def test_nothing_of_an_azure_sdk_is_linked_in(self):
         done = subprocess.run(["cargo", "tree", "-p", "vaultgate-orchestrator", "--locked", "--prefix", "none"], check=True,
                               capture_output=True, text=True, cwd=REPOSITORY)

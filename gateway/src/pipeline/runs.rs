@@ -57,7 +57,6 @@ impl Pipeline {
         match self.runs.standing(&run).await? {
             Taken::New => {}
             Taken::Known => return Ok(api::json(StatusCode::OK, &json!({"id": id}))),
-            Taken::Foreign => return Err(foreign("this run is another's")),
             Taken::Ended => {
                 let refusal = Refusal::new(
                     "run-ended",

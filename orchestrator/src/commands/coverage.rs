@@ -35,7 +35,7 @@ pub(super) async fn coverage(place: &Place, as_json: bool) -> anyhow::Result<u8>
     let mut found = BTreeSet::new();
     for (running, region) in backups(&running) {
         for target in &region.targets {
-            let id = target.id();
+            let id = target.id().to_lowercase();
             if !vaults.contains_key(&id) {
                 vaults.insert(id.clone(), vault(running, region, &id).await);
             }

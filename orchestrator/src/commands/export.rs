@@ -93,6 +93,12 @@ async fn definition(
     resources.dedup();
     operations.sort_unstable();
     operations.dedup();
+    // What is only asked about has no item in its path: it must not free what is restored of its items.
+    anyhow::ensure!(
+        by_item || operations.len() < 2,
+        "`{}` has drills that restore and drills that only ask; hint: write two flows",
+        file.display()
+    );
     let mut definition = json!({
         "digest": flow.digest, "owner": flow.owner, "resources": resources, "operations": operations,
     });

@@ -52,6 +52,8 @@ pub(super) async fn plan(
     for running in running(&config, flows)? {
         for region in &running.flow.regions {
             let (items, left) = items(&running, region, most).await;
+            // A run that means nothing backs nothing up, and fails.
+            refused |= items.iter().all(|item| item.verdict == "none");
             refused |= items
                 .iter()
                 .any(|item| matches!(item.verdict, "deny" | "unknown"));
@@ -96,7 +98,7 @@ async fn items(running: &Running, region: &Region, most: usize) -> (Vec<Planned>
         }
         for one in protected
             .into_iter()
-            .filter(|one| target.means(one, &tagged))
+            .filter(|one| region.means(target, one, &tagged))
         {
             let mut item = Item::new(run.id, &vault, one.id, one.name);
             item.source = one.source;
@@ -123,10 +125,12 @@ async fn opinion(gateway: &Gateway, region: &Region, run: &Run, mut item: Item) 
                 why: "it is only looked at".to_owned(),
             };
         }
-        Work::Drill(_) => match gateway.points(&item.item, run, now).await {
-            Ok(points) => item.point = work::newest(&points).map(|point| point.id.clone()),
-            Err(trouble) => return unknown(name, &trouble),
-        },
+        Work::Drill(_) => {
+            match patiently(async || gateway.points(&item.item, run, now).await).await {
+                Ok(points) => item.point = work::newest(&points).map(|point| point.id.clone()),
+                Err(trouble) => return unknown(name, &trouble),
+            }
+        }
         Work::Backup => {}
     }
     if matches!(region.work, Work::Drill(_)) && item.point.is_none() {
@@ -138,17 +142,7 @@ async fn opinion(gateway: &Gateway, region: &Region, run: &Run, mut item: Item) 
         };
     }
     let asked = work::asked(region, run, &item);
-    let mut opinion = gateway.question(&asked, run, now).await;
-    // A question has the rate of what it asks about: many of them wait for each other.
-    for _ in 0..PATIENCE {
-        let asked_to_wait = opinion.as_ref().err().and_then(Trouble::wait);
-        let Some(wait) = asked_to_wait.filter(|wait| *wait <= LONGEST) else {
-            break;
-        };
-        tokio::time::sleep(wait).await;
-        opinion = gateway.question(&asked, run, now).await;
-    }
-    match opinion {
+    match patiently(async || gateway.question(&asked, run, now).await).await {
         Ok(Opinion::Allow) => Planned {
             name,
             verdict: "allow",
@@ -166,6 +160,20 @@ async fn opinion(gateway: &Gateway, region: &Region, run: &Run, mut item: Item) 
         },
         Err(trouble) => unknown(name, &trouble),
     }
+}
+
+/// Asks again what came too soon: many questions, and what they need to know, wait for their rate.
+async fn patiently<T>(ask: impl AsyncFn() -> Result<T, Trouble>) -> Result<T, Trouble> {
+    let mut answer = ask().await;
+    for _ in 0..PATIENCE {
+        let asked = answer.as_ref().err().and_then(Trouble::wait);
+        let Some(wait) = asked.filter(|wait| *wait <= LONGEST) else {
+            break;
+        };
+        tokio::time::sleep(wait).await;
+        answer = ask().await;
+    }
+    answer
 }
 
 fn unknown(name: String, trouble: &Trouble) -> Planned {

@@ -97,8 +97,9 @@ impl Turn<'_> {
         approval: Option<&str>,
     ) -> Result<(Sent, Bytes), Trouble> {
         let asked = work::asked(self.region, run, item);
+        let key = (!self.region.work.only_asks()).then_some(item.key);
         self.gateway
-            .change(&asked, item.key, approval, run, self.now())
+            .change(&asked, key, approval, run, self.now())
             .await
     }
 
@@ -113,7 +114,7 @@ impl Turn<'_> {
         let (sent, body) = match answer {
             Ok(answer) => answer,
             Err(Trouble::Broken(why)) => {
-                item.doubt = true;
+                item.doubt = !self.region.work.only_asks();
                 return self.again(item, &why, None, false).await;
             }
             Err(Trouble::NotSent(why)) => {
@@ -122,16 +123,24 @@ impl Turn<'_> {
             }
             Err(Trouble::Said(verdict)) => (Sent::of(verdict), Bytes::new()),
         };
+        if self.region.work.only_asks() {
+            return self.told(item, sent, &body).await;
+        }
         item.doubt = doubted || !sent.nothing_done;
         if sent.decision.is_some() {
             item.decision = sent.decision;
         }
         match sent.verdict {
-            Verdict::Done if self.region.work.only_asks() => self.validated(item, &body).await,
             Verdict::Done => {
                 item.step = Step::Accepted;
                 item.state = State::Running;
                 self.waits(item, "Azure took it").await
+            }
+            // Somebody else's restore is none of this drill.
+            Verdict::InProgress if !self.region.work.adopts() => {
+                item.doubt = doubted;
+                self.again(item, "Azure works on this item", None, true)
+                    .await
             }
             Verdict::InProgress if !doubted => {
                 item.step = Step::Adopting;

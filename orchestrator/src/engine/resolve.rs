@@ -41,7 +41,7 @@ impl Turn<'_> {
             }
             for one in protected
                 .into_iter()
-                .filter(|one| target.means(one, &tagged))
+                .filter(|one| self.region.means(target, one, &tagged))
             {
                 let mut item = Item::new(run.id, &vault, one.id.clone(), one.name.clone());
                 item.source.clone_from(&one.source);

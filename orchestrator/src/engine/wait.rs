@@ -99,7 +99,7 @@ impl Turn<'_> {
     }
 
     /// How the job of an item stands. `names` are those of all items of the run.
-    async fn job(
+    pub(super) async fn job(
         &self,
         item: &mut Item,
         jobs: &[Job],
@@ -107,7 +107,7 @@ impl Turn<'_> {
     ) -> Result<(), JournalError> {
         let found = match (&item.job, item.step) {
             (Some(id), _) => jobs.iter().find(|job| job.id == *id),
-            (None, Step::Adopting) => adopted(item, jobs, names),
+            (None, Step::Adopting) if self.region.work.adopts() => adopted(item, jobs, names),
             (None, _) => {
                 let decision = item.decision.as_deref().unwrap_or_default();
                 jobs.iter().find(|job| job.is_of(decision))

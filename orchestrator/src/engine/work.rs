@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use super::Turn;
 use crate::flow::{Drill, Region, Work};
-use crate::gateway::{Asked, Point, Trouble};
+use crate::gateway::{Asked, Point, Sent, Trouble};
 use crate::journal::{Item, JournalError, Run};
 use crate::state::State;
+use crate::verdict::Verdict;
 
 /// The jobs of Azure that this work becomes.
 pub(super) fn operation(work: &Work) -> &'static str {
@@ -116,46 +117,72 @@ impl Turn<'_> {
             .await
     }
 
-    /// What Azure says of a restore that was only asked about.
-    pub(super) async fn validated(
+    /// What an answer means to a question: there is nothing to look for, and it is asked again.
+    pub(super) async fn told(
         &self,
         item: &mut Item,
+        sent: Sent,
         answer: &Bytes,
     ) -> Result<(), JournalError> {
+        item.doubt = false;
+        if sent.decision.is_some() {
+            item.decision = sent.decision;
+        }
+        match sent.verdict {
+            Verdict::Done => self.validated(item, answer).await,
+            Verdict::Denied(said) => {
+                let reason = format!("{}: {}", said.code, said.message);
+                self.finish(item, State::Denied, &reason).await
+            }
+            Verdict::Missing(said) | Verdict::Failed(said) => {
+                let reason = format!("{}: {}", said.code, said.message);
+                self.finish(item, State::Failed, &reason).await
+            }
+            Verdict::Transient(said, wait) => self.again(item, &said.message, wait, true).await,
+            Verdict::Unauthenticated(said) => self.again(item, &said.message, None, false).await,
+            Verdict::InProgress | Verdict::Unknown => {
+                self.again(item, "Azure did not answer the question", None, true)
+                    .await
+            }
+            Verdict::Approval(id) => {
+                let reason = format!(
+                    "approval {id} is needed, and nobody is asked to consent to a question"
+                );
+                self.finish(item, State::Denied, &reason).await
+            }
+        }
+    }
+
+    /// What Azure says of a restore that was only asked about.
+    async fn validated(&self, item: &mut Item, answer: &Bytes) -> Result<(), JournalError> {
         let told: Value = serde_json::from_slice(answer).unwrap_or_default();
-        let results = told.pointer("/validateOperationResponse/validationResults");
+        let response = told
+            .get("validateOperationResponse")
+            .filter(|told| told.is_object());
         let at = item
             .recovery_point
             .map(|at| at.to_string())
             .unwrap_or_default();
-        match results.and_then(Value::as_array) {
-            Some(results) if results.is_empty() => {
-                let reason = format!("the recovery point of {at} could be restored");
-                self.finish(item, State::Completed, &reason).await
-            }
-            Some(results) => {
-                let each = results.iter().map(|one| {
-                    let text =
-                        |name: &str| one.get(name).and_then(Value::as_str).unwrap_or_default();
-                    format!("{}: {}", text("code"), text("message"))
-                });
-                let each: Vec<String> = each.collect();
-                let reason = format!(
-                    "the recovery point of {at} could not be restored: {}",
-                    each.join("; ")
-                );
-                self.finish(item, State::Failed, &reason).await
-            }
-            None => {
-                self.again(
-                    item,
-                    "the answer to the validation cannot be read",
-                    None,
-                    true,
-                )
-                .await
-            }
+        let Some(response) = response else {
+            let why = "the answer to the validation cannot be read";
+            return self.again(item, why, None, true).await;
+        };
+        // No objections are an empty list, or none.
+        let results = response.get("validationResults").and_then(Value::as_array);
+        let each = results.into_iter().flatten().map(|one| {
+            let text = |name: &str| one.get(name).and_then(Value::as_str).unwrap_or_default();
+            format!("{}: {}", text("code"), text("message"))
+        });
+        let each: Vec<String> = each.collect();
+        if each.is_empty() {
+            let reason = format!("the recovery point of {at} could be restored");
+            return self.finish(item, State::Completed, &reason).await;
         }
+        let reason = format!(
+            "the recovery point of {at} could not be restored: {}",
+            each.join("; ")
+        );
+        self.finish(item, State::Failed, &reason).await
     }
 
     /// A drill whose job is done says what it leaves behind: nobody cleans up after it unasked.

@@ -221,7 +221,8 @@ impl Job {
                 .unwrap_or_default()
                 .to_owned()
         };
-        let error = text(value, "/properties/errorDetails/0/errorString").map(str::to_owned);
+        let error = text(value, "/properties/errorDetails/0/errorString");
+        let error = error.map(|text| text.chars().filter(|c| !c.is_control()).collect());
         Some(Job {
             id: text(value, "/name")?.to_owned(),
             status: property("status"),

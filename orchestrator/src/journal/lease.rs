@@ -62,6 +62,24 @@ impl Journal {
         }
     }
 
+    /// Whether nobody seems to have the lease: it was let go, or its holder has ended or stands still.
+    ///
+    /// # Errors
+    ///
+    /// Where the journal cannot be read.
+    pub async fn is_free(&self) -> Result<bool, JournalError> {
+        if self.file.is_some() {
+            return Ok(self.lock().is_ok());
+        }
+        let first = self.seen().await?;
+        if first.holder.is_empty() {
+            return Ok(true);
+        }
+        tokio::time::sleep(BEAT * 2).await;
+        let now = self.seen().await?;
+        Ok((now.token, now.beat) == (first.token, first.beat))
+    }
+
     fn lock(&self) -> Result<std::fs::File, JournalError> {
         let failed = |error: std::io::Error| self.failed(sqlx::Error::Io(error));
         let mut lock = self.file.clone().unwrap_or_default().into_os_string();
@@ -113,10 +131,17 @@ impl Journal {
         }
         loop {
             let beat = async { self.commit(self.begin_as_holder().await?).await };
-            match tokio::time::timeout(PATIENCE, beat).await {
-                Ok(beat) => beat?,
-                Err(_) => {
-                    return Err(self.failed(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
+            // A change of this very process may hold the row for longer: what counts is whose it is.
+            if let Ok(beat) = tokio::time::timeout(PATIENCE, beat).await {
+                beat?;
+            } else {
+                let late = || self.failed(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()));
+                let seen = tokio::time::timeout(PATIENCE, self.seen()).await;
+                let seen = seen.map_err(|_| late())??;
+                if seen.token != self.token.load(Ordering::SeqCst) {
+                    return Err(JournalError::Fenced {
+                        at: self.at.clone(),
+                    });
                 }
             }
             tokio::time::sleep(BEAT).await;

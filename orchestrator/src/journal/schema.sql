@@ -20,6 +20,11 @@ CREATE TABLE regions (
     paused BIGINT NOT NULL DEFAULT 0,
     PRIMARY KEY (flow, region)
 );
+-- Who each flow is at the gateway.
+CREATE TABLE callers (
+    flow TEXT NOT NULL PRIMARY KEY,
+    who TEXT NOT NULL
+);
 CREATE TABLE runs (
     id TEXT NOT NULL PRIMARY KEY,
     flow TEXT NOT NULL,

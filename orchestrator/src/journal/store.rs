@@ -91,6 +91,18 @@ pub enum JournalError {
         /// The file or the server.
         at: String,
     },
+    /// The flow is somebody else at the gateway than whoever began what goes on.
+    #[error(
+        "the flow `{flow}` is `{who}` at the gateway, and its runs were begun as `{known}`: what was sent would be sent again; hint: give all machines of a journal the same identity"
+    )]
+    Caller {
+        /// The flow.
+        flow: String,
+        /// Who began its runs.
+        known: String,
+        /// Who it is here.
+        who: String,
+    },
     /// What is in it cannot be.
     #[error("the journal `{at}` holds `{value}` as {what}")]
     Corrupt {

@@ -262,3 +262,43 @@ async fn a_server_elsewhere_is_verified_and_its_password_is_never_told() {
         assert!(shown.contains(told) && !shown.contains("s3cr3t"), "{shown}");
     }
 }
+
+#[tokio::test]
+async fn what_one_caller_began_is_not_gone_on_with_as_another() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = scratch::open(dir.path()).await;
+    journal.same_caller("nightly", "issuer one").await.unwrap();
+    journal
+        .same_caller("nightly", "issuer other")
+        .await
+        .unwrap();
+    let mut run = run();
+    journal.ask(&run).await.unwrap();
+    journal
+        .same_caller("nightly", "issuer other")
+        .await
+        .unwrap();
+    let refused = journal.same_caller("nightly", "issuer one").await;
+    assert!(
+        matches!(&refused, Err(JournalError::Caller { known, .. }) if known == "issuer other"),
+        "{refused:?}"
+    );
+    // Other flows are others.
+    journal.same_caller("weekly", "issuer one").await.unwrap();
+    (run.state, run.ended) = (State::Completed, Some(now()));
+    journal.write_run(&run, now()).await.unwrap();
+    journal.same_caller("nightly", "issuer one").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_thousand_items_are_frozen_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = scratch::open(dir.path()).await;
+    let run = run();
+    journal.ask(&run).await.unwrap();
+    let items: Vec<Item> = (0..1_050)
+        .map(|number| item(run.id, &format!("vm{number:04}")))
+        .collect();
+    journal.resolve(&run, &items, now()).await.unwrap();
+    assert_eq!(journal.items(run.id).await.unwrap(), items);
+}

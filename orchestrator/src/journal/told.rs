@@ -156,7 +156,7 @@ impl Journal {
         let Some(newest) = newest else {
             return Ok(Vec::new());
         };
-        let text = "SELECT name, (SELECT MAX(old.recovery_point) FROM items AS old WHERE old.item = now.item)
+        let text = "SELECT name, (SELECT MAX(old.recovery_point) FROM items AS old WHERE old.item = now.item AND old.point IS NULL)
             AS recovery_point FROM items AS now WHERE run = $1 ORDER BY name";
         let rows = sqlx::query(text).bind(newest).fetch_all(&self.pool).await;
         let point = |row: &AnyRow| {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::commands::{FAILED, complain, read, say};
 use crate::engine::patience;
 use crate::flow::{Flow, Region, Tier, Work};
+use crate::schedule::Overlap;
 
 /// Most requests for backups at a time, over all regions.
 const MOST_WRITES: usize = 100;
@@ -65,6 +66,11 @@ fn fits(flow: &Flow, region: &Region) -> anyhow::Result<()> {
     if !region.maintenance.is_empty() {
         complain(&format!(
             "{name}: Prefect knows no maintenance windows: they are left out"
+        ));
+    }
+    if region.schedule.overlap != Overlap::Skip {
+        complain(&format!(
+            "{name}: on Prefect a run that is due while another goes on is cancelled, whatever `overlap` says"
         ));
     }
     let times = region.schedule.next_times(Timestamp::now(), LOOKED_AT);

@@ -5,15 +5,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use jiff::{Timestamp, ToSpan as _};
 
 use super::super::{Clock, Turn, new_run};
-use crate::flow::Flow;
-use crate::gateway::Gateway;
+use crate::flow::{Drill, Flow, Region, Work};
+use crate::gateway::{Gateway, Job, Sent};
 use crate::http::Http;
 use crate::journal::{Item, Journal, Run, scratch};
 use crate::state::{State, Step};
 use crate::token::{Source, Tokens};
+use crate::verdict::{Refused, Verdict};
 
 fn now() -> Timestamp {
     "2026-11-23T02:30:00Z".parse().unwrap()
@@ -137,5 +139,93 @@ async fn what_surely_reached_nobody_is_not_begun_in_its_maintenance() {
         turn.start(&stage.run, &mut items).await.unwrap();
         let [item] = items;
         assert_eq!(item.attempts, attempts, "{doubt}");
+    }
+}
+
+/// A region that tries restores, or only asks.
+fn drill(stage: &Stage, restores: bool) -> Region {
+    let mut region = stage.flow.regions.first().unwrap().clone();
+    region.work = Work::Drill(Drill {
+        restores,
+        resource_group: "/rg".to_owned(),
+        storage_account: "/sa".to_owned(),
+        location: "westeurope".to_owned(),
+    });
+    region
+}
+
+#[tokio::test]
+async fn a_drill_takes_nobody_elses_restore_for_its_own() {
+    let stage = Stage::new().await;
+    let mut turn = stage.turn();
+    let region = drill(&stage, true);
+    turn.region = &region;
+    let mut item = stage.item.clone();
+    (item.step, item.sent_at) = (Step::Sent, Some(now()));
+    let busy = (Sent::of(Verdict::InProgress), Bytes::new());
+    turn.answered(&mut item, Ok(busy), false).await.unwrap();
+    assert_eq!((item.step, item.state), (Step::Sent, State::AwaitingRetry));
+    // A job by the same name, after an answer that was lost.
+    turn.seek(&mut item, "lost").await.unwrap();
+    let other = Job {
+        id: "other".to_owned(),
+        status: "Completed".to_owned(),
+        container: String::new(),
+        friendly: "web".to_owned(),
+        activity: "somebody's".to_owned(),
+        started: Some(now()),
+        ended: Some(now()),
+        error: None,
+    };
+    turn.job(&mut item, &[other], &["vm:rg1/web".to_owned()])
+        .await
+        .unwrap();
+    assert_eq!((item.step, item.job), (Step::Adopting, None));
+}
+
+#[tokio::test]
+async fn a_question_is_asked_again_and_never_looked_for() {
+    let stage = Stage::new().await;
+    let mut turn = stage.turn();
+    let region = drill(&stage, false);
+    turn.region = &region;
+    let said = || Refused {
+        code: "InternalServerError".to_owned(),
+        message: "try again".to_owned(),
+    };
+    for verdict in [
+        Verdict::Transient(said(), None),
+        Verdict::Unknown,
+        Verdict::InProgress,
+        Verdict::Done,
+    ] {
+        let mut item = stage.item.clone();
+        (item.step, item.sent_at) = (Step::Sent, Some(now()));
+        let mut sent = Sent::of(verdict);
+        sent.replayed = true;
+        turn.answered(&mut item, Ok((sent, Bytes::from_static(b"<html>"))), true)
+            .await
+            .unwrap();
+        assert_eq!(
+            (item.step, item.state, item.doubt),
+            (Step::Sent, State::AwaitingRetry, false)
+        );
+    }
+    for (body, state) in [
+        (
+            r#"{"validateOperationResponse": {"validationResults": []}}"#,
+            State::Completed,
+        ),
+        (r#"{"validateOperationResponse": {}}"#, State::Completed),
+        (
+            r#"{"validateOperationResponse": {"validationResults": [{"code": "X"}]}}"#,
+            State::Failed,
+        ),
+    ] {
+        let mut item = stage.item.clone();
+        item.step = Step::Sent;
+        let answer = (Sent::of(Verdict::Done), Bytes::from_static(body.as_bytes()));
+        turn.answered(&mut item, Ok(answer), false).await.unwrap();
+        assert_eq!((item.step, item.state), (Step::Ended, state), "{body}");
     }
 }
