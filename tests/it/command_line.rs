@@ -214,7 +214,7 @@ async fn doctor_tells_roles_that_are_too_few_and_too_many() {
         .filter(|line| line.contains("caller roles"))
         .collect();
     let [bad, good] = callers.as_slice() else {
-        panic!("two callers:\n{told}");
+        unreachable!("two callers:\n{told}");
     };
     assert!(
         bad.starts_with("PROBLEM") && bad.contains("0a` has 1 role assignments"),

@@ -31,6 +31,7 @@ const FLOORS: [&[&str]; 14] = [
         "approvals",
         "authn",
         "deletions",
+        "runs",
         "incident",
         "quarantine",
     ],

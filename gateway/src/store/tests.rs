@@ -180,7 +180,7 @@ async fn foreign_and_newer_files_are_refused() {
             error,
             StoreError::Newer {
                 found: 99,
-                known: 3,
+                known: 4,
                 ..
             }
         ),
