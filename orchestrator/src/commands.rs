@@ -7,6 +7,7 @@ mod coverage;
 mod export;
 mod look;
 mod plan;
+mod progress;
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -493,7 +494,10 @@ async fn start(place: &Place, flow: &str, region: &str, wait: bool) -> anyhow::R
     if !wait {
         return Ok(0);
     }
-    let ended = waited(&config, &journal, &run, region).await?;
+    let ended = tokio::select! {
+        ended = waited(&config, &journal, &run, region) => ended?,
+        never = progress::shown(&journal, run.id) => match never {},
+    };
     let ended = ended.context("the run is gone")?;
     look::told(&journal, &ended).await?;
     Ok(match ended.state.state_type() {
