@@ -20,6 +20,8 @@ const KEPT: i64 = 500;
 const LISTED: i64 = 90 * 86_400_000;
 /// Most letters of a reason.
 const MAX_REASON: usize = 500;
+/// Most controls that a run is evidence for.
+const MAX_CONTROLS: usize = 32;
 /// Most states that items of one run can be in.
 const MAX_STATES: usize = 32;
 
@@ -47,6 +49,9 @@ pub(crate) struct Report {
     /// How many of its items are in which state.
     #[serde(default)]
     pub(crate) items: BTreeMap<String, u64>,
+    /// Controls that it is evidence for, as the flow file names them.
+    #[serde(default)]
+    pub(crate) controls: Vec<String>,
 }
 
 /// A run as it was told of last.
@@ -91,6 +96,12 @@ impl Report {
         }
         if self.items.len() > MAX_STATES || !self.items.keys().all(|state| word(state)) {
             return Some("`items` counts items by up to 32 states");
+        }
+        let name = |text: &String| {
+            !text.trim().is_empty() && text.len() <= 64 && !text.chars().any(char::is_control)
+        };
+        if self.controls.len() > MAX_CONTROLS || !self.controls.iter().all(name) {
+            return Some("`controls` names up to 32 controls, each of up to 64 letters");
         }
         let digest = self.definition_digest.strip_prefix("sha256:");
         let hex = |hex: &str| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit());
@@ -205,6 +216,7 @@ mod tests {
                 ended: None,
                 definition_digest: format!("sha256:{}", "0".repeat(64)),
                 items: std::iter::once(("Completed".to_owned(), 3)).collect(),
+                controls: vec!["SOC2 A1.2".to_owned()],
             },
         }
     }

@@ -9,6 +9,7 @@
 mod item;
 mod resolve;
 mod review;
+mod tell;
 mod wait;
 pub(crate) mod work;
 
@@ -24,23 +25,18 @@ use uuid::Uuid;
 use crate::alerts::Alerts;
 use crate::duration::Length;
 use crate::flow::{Flow, Region, Window};
-use crate::gateway::{Gateway, Trouble};
+use crate::gateway::Gateway;
 use crate::journal::{Item, Journal, JournalError, Run};
 use crate::occurrence;
 use crate::otlp::Otlp;
 use crate::schedule::{Catchup, Overlap};
 use crate::state::{State, Step, outcome};
-use crate::verdict::Verdict;
 
 /// The longest time between two turns of a region: what people ask for is taken up by then.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
-/// How often it is looked whom to tell.
-const ALERTS_EVERY: Duration = Duration::from_secs(2);
 
 /// The longest that a run may take by any flow file.
 const LONGEST_RUN: SignedDuration = SignedDuration::from_hours(7 * 24);
-/// How often a collector is sent what there is.
-const MEASURED_EVERY: Duration = Duration::from_secs(10);
 
 /// What tells the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -160,65 +156,6 @@ impl Engine {
             let next = self.turn(running, region).await?;
             self.sleep(next).await;
         }
-    }
-
-    /// Tells whoever is to know, for ever.
-    async fn tell(&self) -> Result<(), JournalError> {
-        let Some(alerts) = &self.alerts else {
-            return std::future::pending().await;
-        };
-        loop {
-            for running in &self.flows {
-                alerts
-                    .look(&self.journal, &running.flow, self.now())
-                    .await?;
-            }
-            tokio::time::sleep(ALERTS_EVERY).await;
-        }
-    }
-
-    /// Sends a collector what became of the runs, for ever.
-    async fn measure(&self) -> Result<(), JournalError> {
-        let Some(otlp) = &self.otlp else {
-            return std::future::pending().await;
-        };
-        loop {
-            for running in &self.flows {
-                otlp.look(&self.journal, &running.flow, self.now()).await?;
-            }
-            tokio::time::sleep(MEASURED_EVERY).await;
-        }
-    }
-
-    /// Tells the gateway how the runs of each flow stand, for ever. What it does not take now it is
-    /// told later; nothing waits for it.
-    async fn report(&self) -> Result<(), JournalError> {
-        loop {
-            for running in &self.flows {
-                self.report_once(running).await?;
-            }
-            tokio::time::sleep(ALERTS_EVERY).await;
-        }
-    }
-
-    async fn report_once(&self, running: &Running) -> Result<(), JournalError> {
-        for run in self.journal.unreported(&running.flow.name).await? {
-            let items = self.journal.items(run.id).await?;
-            match running.gateway.report(&run, &items, self.now()).await {
-                Ok(()) => {}
-                // Refused for good: told again it would be refused again.
-                Err(
-                    trouble @ Trouble::Said(
-                        Verdict::Denied(_) | Verdict::Failed(_) | Verdict::Missing(_),
-                    ),
-                ) => {
-                    tracing::warn!(run = %run.id, why = trouble.said(), "the gateway takes no report of this run");
-                }
-                Err(_) => return Ok(()),
-            }
-            self.journal.note_reported(&run).await?;
-        }
-        Ok(())
     }
 
     /// Runs a region until one of its runs has ended; its end. Nothing else is planned or run.

@@ -421,7 +421,13 @@ impl Gateway {
     /// # Errors
     ///
     /// Where it does not take it.
-    pub async fn report(&self, run: &Run, items: &[Item], now: Timestamp) -> Result<(), Trouble> {
+    pub async fn report(
+        &self,
+        run: &Run,
+        items: &[Item],
+        controls: &[String],
+        now: Timestamp,
+    ) -> Result<(), Trouble> {
         let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
         for item in items {
             *counts.entry(item.state.as_str()).or_default() += 1;
@@ -435,7 +441,7 @@ impl Gateway {
         let body = json!({
             "flow": run.flow, "region": run.region, "state": run.state.as_str(), "reason": reason,
             "due": run.due, "started": run.started, "ended": run.ended,
-            "definition_digest": run.digest, "items": counts,
+            "definition_digest": run.digest, "items": counts, "controls": controls,
         });
         let path = format!("/_vaultgate/v1/runs/{}", run.id);
         let (sent, _) = self

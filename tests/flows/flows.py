@@ -459,19 +459,22 @@ regions:""", 1)
 
     def test_the_gateway_is_told_how_runs_stand_and_people_read_it_there(self):
         stage = self.staged(items='"vm:rg1/vm1", "vm:rg1/nothing"')
+        stage.file.write_text(stage.text.replace("defaults:", "defaults:\n  controls: [SOC2 A1.2]"), encoding="utf-8")
+        stage.review()
         number = stage.does("run", FLOW, "westeurope", "--wait", code=1).splitlines()[0]
         [run] = stage.asks("soc", "GET", "/_vaultgate/v1/runs")["value"]
         self.assertEqual((run["id"], run["state"], run["items"]),
                          (number, "CompletedWithFailures", {"Completed": 1, "Failed": 1}))
         refused = stage.asks("approver-a", "GET", "/_vaultgate/v1/runs", status=403)
         self.assertEqual(refused["error"]["additionalInfo"][0]["info"]["reason"], "reviewer-needed")
-        # On record, and by whom.
+        # On record, and by whom; it is evidence for the controls that its file names.
+        self.assertEqual(run["controls"], ["SOC2 A1.2"])
         told = [record for record in stage.world.records() if record["kind"] == "run"]
         self.assertEqual(told[-1]["report"]["state"], "CompletedWithFailures")
         self.assertEqual((told[-1]["principal"]["kind"], told[-1]["report"]["flow"]), ("flow", FLOW))
         # Nobody else tells of it, and it has ended as it was told.
         body = {name: run[name] for name in ("flow", "region", "state", "reason", "due", "started", "ended",
-                                             "definition_digest", "items")}
+                                             "definition_digest", "items", "controls")}
         path, unknown = f"/_vaultgate/v1/runs/{number}", f"/_vaultgate/v1/runs/{number[:-1]}{'0' if number[-1] != '0' else '1'}"
         for who, change, status, reason in (
                 ("flow", {}, 200, None),
@@ -480,6 +483,7 @@ regions:""", 1)
                 ("operator", {}, 403, "run-foreign"),
                 ("flow", {"state": "<b>"}, 400, "run-malformed"),
                 ("flow", {"reason": "a\u0000b"}, 400, "run-malformed"),
+                ("flow", {"controls": ["x"] * 40}, 400, "run-malformed"),
                 ("flow", {"more": 1}, 400, "run-malformed")):
             # Nobody has told of the other one yet: whose it is, the token says alone.
             answer = stage.world.send("PUT", unknown if status == 403 else path, stage.world.token(who), {**body, **change})

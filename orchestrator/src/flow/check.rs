@@ -242,10 +242,11 @@ impl Checker<'_> {
             .map(|window| self.window(window));
         let maintenance: Option<Vec<Window>> = windows.collect();
         let controls = region.controls.as_ref().or(usual.controls.as_ref());
-        let controls = controls
+        let controls: Vec<String> = controls
             .into_iter()
             .flatten()
-            .map(|control| control.value.clone());
+            .map(|control| self.control(control))
+            .collect();
         if region.targets.is_empty() {
             let message = format!("the region `{name}` has no target");
             self.wrong(
@@ -287,8 +288,18 @@ impl Checker<'_> {
             retain,
             checks: checks?,
             maintenance: maintenance?,
-            controls: controls.collect(),
+            controls,
         })
+    }
+
+    /// A name as frameworks have them, such as `SOC2 A1.2`.
+    fn control(&mut self, text: &Text) -> String {
+        let name = text.value.trim();
+        if name.is_empty() || name.len() > 64 || name.chars().any(char::is_control) {
+            let message = format!("`{}` is no name of a control", text.value);
+            self.wrong(place(text), message, "write it as in `SOC2 A1.2`");
+        }
+        name.to_owned()
     }
 
     fn schedule(

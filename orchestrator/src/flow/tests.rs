@@ -536,6 +536,12 @@ const BROKEN: &[(&str, &str, &str, &str)] = &[
         "empty, or a whole day",
         "two times",
     ),
+    (
+        "controls: [SOC2 A1.2, ISO27001 A.8.13]",
+        "controls: [\" \"]",
+        "is no name of a control",
+        "SOC2 A1.2",
+    ),
     // Who is told.
     (
         "on: [RpoBreached]",
