@@ -312,6 +312,21 @@ fn read(file: &Path) -> anyhow::Result<Result<Flow, String>> {
     Ok(Flow::read(&shown, &text).map_err(|rejected| rejected.to_string()))
 }
 
+/// The flows of some files; what is wrong with the first that is not taken is told, and there is none.
+fn read_all(files: &[PathBuf]) -> anyhow::Result<Option<Vec<Flow>>> {
+    let mut flows = Vec::new();
+    for file in files {
+        match read(file)? {
+            Ok(flow) => flows.push(flow),
+            Err(rejected) => {
+                complain(&rejected);
+                return Ok(None);
+            }
+        }
+    }
+    Ok(Some(flows))
+}
+
 async fn journal(place: &Place) -> anyhow::Result<Journal> {
     let config = Config::read(&place.config)?;
     Ok(Journal::open(&config.journal).await?)
@@ -404,24 +419,33 @@ async fn serve(place: &Place) -> anyhow::Result<u8> {
             lease = lead(&journal, patient) => lease?,
         };
         patient = true;
-        match engine.same_callers().await {
-            Ok(true) => {}
+        let known = tokio::select! {
+            biased;
+            () = &mut ended => break journal.release(lease).await,
+            known = engine.same_callers() => known,
+        };
+        let served = match known {
+            Ok(true) => {
+                say(&format!(
+                    "ready journal={} gateway={}",
+                    journal.place(),
+                    config.gateway
+                ));
+                engine.serve(&mut ended).await.map(|()| true)
+            }
+            other => other,
+        };
+        match served {
+            Ok(true) => break journal.release(lease).await,
+            // The gateway was not heard: somebody else may have better luck. Asking it took its time,
+            // and the lease may be another's by now.
             Ok(false) => {
-                journal.release(lease).await?;
+                let_go(&journal, lease).await;
                 tokio::select! {
                     () = &mut ended => break Ok(()),
-                    () = tokio::time::sleep(JOURNAL_AGAIN) => continue,
+                    () = tokio::time::sleep(JOURNAL_AGAIN) => {}
                 }
             }
-            Err(error) => break Err(error),
-        }
-        say(&format!(
-            "ready journal={} gateway={}",
-            journal.place(),
-            config.gateway
-        ));
-        match engine.serve(&mut ended).await {
-            Ok(()) => break journal.release(lease).await,
             // What a full disk or a server's trouble interrupts is taken up again, here or by
             // another.
             Err(error @ (JournalError::Failed { .. } | JournalError::Fenced { .. })) => {
@@ -436,6 +460,13 @@ async fn serve(place: &Place) -> anyhow::Result<u8> {
     }
     served?;
     Ok(0)
+}
+
+/// Lets a lease go that may be another's by now.
+async fn let_go(journal: &Journal, lease: Lease) {
+    if let Err(error) = journal.release(lease).await {
+        tracing::warn!(%error, "the lease was not let go");
+    }
 }
 
 /// Waits until this process is the one that runs the flows of a journal; others stand by.
@@ -538,10 +569,20 @@ async fn waited(
             match journal.claim().await {
                 Ok(lease) => {
                     let engine = engine(config, Arc::clone(journal), None)?;
-                    match engine.until_ended(run).await {
-                        Ok(ended) => {
-                            journal.release(lease).await?;
+                    // Who waits may be somebody else at the gateway than whoever began this.
+                    let ended = match engine.same_callers().await {
+                        Ok(true) => engine.until_ended(run).await.map(Some),
+                        Ok(false) => Ok(None),
+                        Err(error) => Err(error),
+                    };
+                    match ended {
+                        Ok(Some(ended)) => {
+                            let_go(journal, lease).await;
                             return Ok(ended);
+                        }
+                        Ok(None) => {
+                            let_go(journal, lease).await;
+                            tokio::time::sleep(JOURNAL_AGAIN).await;
                         }
                         Err(
                             error @ (JournalError::Failed { .. } | JournalError::Fenced { .. }),

@@ -41,10 +41,10 @@ class NotHere(Exception):
 
 
 @contextlib.contextmanager
-def small_disk():
-    """A file system of SIZE bytes, and nothing left of it afterwards."""
+def small_disk(size=SIZE):
+    """A file system of so many bytes, and nothing left of it afterwards."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="vaultgate-full-"))
-    options = ["-t", "tmpfs", "-o", f"size={SIZE},mode=0755", "vaultgate-full"]
+    options = ["-t", "tmpfs", "-o", f"size={size},mode=0755", "vaultgate-full"]
     done = subprocess.run(["mount", *options, folder], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         folder.rmdir()

@@ -16,40 +16,19 @@ import os
 import pathlib
 import subprocess
 import sys
-import tempfile
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "clients")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "clients"), str(HERE.parent / "crash")]
 
 from crashes import judged  # noqa: E402
+from full import NotHere, small_disk  # noqa: E402
 from stage import FLOW, Stage  # noqa: E402
 from world import options, run, until  # noqa: E402
 
 MACHINES = '"vm:rg1/vm1", "vm:rg1/vm2", "vm:rg1/vm3"'
 LIBRARY = "/usr/lib/*/faketime/libfaketimeMT.so.1"
 HOUR = 3600
-
-
-class NotHere(Exception):
-    """This machine cannot do it."""
-
-
-@contextlib.contextmanager
-def small_disk(size):
-    """A file system of so many bytes, and nothing left of it afterwards."""
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="vaultgate-flows-full-"))
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0755", "vaultgate-flows", folder],
-                          capture_output=True, text=True, check=False)
-    if done.returncode:
-        folder.rmdir()
-        raise NotHere(f"mount: {done.stderr.strip()}")
-    try:
-        yield folder
-    finally:
-        # Lazily: a process that is still ending must not keep it.
-        subprocess.run(["umount", "--lazy", folder], check=False)
-        folder.rmdir()
 
 
 class Trouble(unittest.TestCase):

@@ -44,8 +44,14 @@ impl Pipeline {
             return Err(malformed(what));
         }
         if caller.flow.as_deref() != Some(report.flow.as_str()) {
-            return Err(foreign(
+            let refusal = Refusal::new(
+                "run-foreign",
+                StatusCode::FORBIDDEN,
+                Verdict::Deny,
                 "a flow tells of its own runs only: its token names it",
+            );
+            return Err(Box::new(
+                refusal.hint("give the orchestrator the identity of that flow"),
             ));
         }
         let run = Run {
@@ -62,9 +68,11 @@ impl Pipeline {
                     "run-ended",
                     StatusCode::CONFLICT,
                     Verdict::Deny,
-                    "this run has ended, as it was told",
+                    "this run was told to have ended, and otherwise",
                 );
-                return Err(Box::new(refusal));
+                return Err(Box::new(
+                    refusal.hint("what was told first stays: tell nothing more of it"),
+                ));
             }
         }
         let told = Told {
@@ -90,19 +98,11 @@ impl Pipeline {
 }
 
 fn malformed(what: &str) -> Box<Refusal> {
-    Box::new(Refusal::new(
+    let refusal = Refusal::new(
         "run-malformed",
         StatusCode::BAD_REQUEST,
         Verdict::Deny,
         format!("the report of the run cannot be read: {what}"),
-    ))
-}
-
-fn foreign(what: &str) -> Box<Refusal> {
-    Box::new(Refusal::new(
-        "run-foreign",
-        StatusCode::FORBIDDEN,
-        Verdict::Deny,
-        what,
-    ))
+    );
+    Box::new(refusal.hint("it is what `vaultgate-orchestrator` of this version sends"))
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 
 pub(super) use prefect::prefect;
 
-use super::{FAILED, asking, complain, read, running, say};
+use super::{FAILED, asking, read_all, running, say};
 use crate::config::Config;
 use crate::flow::{Flow, Kind, Pattern, Target, Work};
 
@@ -20,14 +20,10 @@ pub(super) async fn policy_data(
     bundle: &Path,
     config: Option<&Path>,
 ) -> anyhow::Result<u8> {
-    for file in files {
-        let flow = match read(file)? {
-            Ok(flow) => flow,
-            Err(rejected) => {
-                complain(&rejected);
-                return Ok(FAILED);
-            }
-        };
+    let Some(flows) = read_all(files)? else {
+        return Ok(FAILED);
+    };
+    for (flow, file) in flows.into_iter().zip(files) {
         let folder = bundle.join("flows").join(&flow.name);
         let definition = definition(&flow, file, config).await?;
         std::fs::create_dir_all(&folder).with_context(|| format!("`{}`", folder.display()))?;

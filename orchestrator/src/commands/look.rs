@@ -7,19 +7,15 @@ use jiff::Timestamp;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{FAILED, complain, read, say};
+use super::{FAILED, complain, read_all, say};
 use crate::journal::{Item, Journal, Run};
 
 /// The next times of each region.
 pub(super) fn next(files: &[PathBuf], count: usize, after: Timestamp) -> anyhow::Result<u8> {
-    for file in files {
-        let flow = match read(file)? {
-            Ok(flow) => flow,
-            Err(rejected) => {
-                complain(&rejected);
-                return Ok(FAILED);
-            }
-        };
+    let Some(flows) = read_all(files)? else {
+        return Ok(FAILED);
+    };
+    for flow in flows {
         for region in &flow.regions {
             let schedule = &region.schedule;
             say(&format!(

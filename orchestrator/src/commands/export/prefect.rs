@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::commands::{FAILED, complain, read, say};
+use crate::commands::{FAILED, complain, read_all, say};
 use crate::engine::patience;
 use crate::flow::{Flow, Region, Tier, Work};
 use crate::schedule::Overlap;
@@ -20,16 +20,9 @@ const LOOKED_AT: usize = 400;
 
 /// Writes the files of these flows into a folder.
 pub(in crate::commands) fn prefect(files: &[PathBuf], out: &Path) -> anyhow::Result<u8> {
-    let mut flows = Vec::new();
-    for file in files {
-        match read(file)? {
-            Ok(flow) => flows.push(flow),
-            Err(rejected) => {
-                complain(&rejected);
-                return Ok(FAILED);
-            }
-        }
-    }
+    let Some(flows) = read_all(files)? else {
+        return Ok(FAILED);
+    };
     for flow in &flows {
         flow.regions
             .iter()
